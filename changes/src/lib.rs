@@ -1,1 +1,21 @@
+//! The change-event contract: Debezium envelopes, topic names, and the one set of Kafka client settings.
+//!
+//! Everything that writes or reads change events agrees through this crate. It holds no DataFusion and no Arrow.
 
+mod envelope;
+mod error;
+mod kafka;
+mod topic;
+mod writer;
+
+pub use envelope::{Envelope, EnvelopeFault, Op};
+pub use error::{Error, ErrorKind, Result};
+pub use kafka::{KafkaConfig, Purpose};
+pub use topic::{Topic, TopicPattern};
+pub use writer::{ChangeEvent, SourceTable};
+
+/// The activity type that marks the end of the first load and is no activity.
+pub const BACKFILL_COMPLETE: &str = "BACKFILL_COMPLETE";
+
+/// Header that carries a source's generation as decimal text; absent means generation 0.
+pub const GENERATION_HEADER: &str = "sportlake.generation";

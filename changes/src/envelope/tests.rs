@@ -1,0 +1,49 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn reads_an_update_without_schema() {
+    let value = br#"{"before":null,"after":{"id":2},"source":{"lsn":7,"ts_ms":9},"op":"u","ts_ms":10}"#;
+    let envelope = Envelope::parse(value).expect("an envelope");
+    assert_eq!(envelope.op, Op::Update);
+    assert_eq!(envelope.before.map(RawValue::get), None);
+    assert_eq!(envelope.after.map(RawValue::get), Some(r#"{"id":2}"#));
+    assert_eq!((envelope.source_lsn, envelope.source_ts_ms), (Some(7), Some(9)));
+}
+
+#[test]
+fn reads_through_the_schema_wrapper() {
+    let value = br#"{"schema":{"type":"struct"},"payload":{"before":{"id":1},"after":null,"op":"d"}}"#;
+    let envelope = Envelope::parse(value).expect("an envelope");
+    assert_eq!(envelope.op, Op::Delete);
+    assert_eq!(envelope.before.map(RawValue::get), Some(r#"{"id":1}"#));
+    assert_eq!(envelope.source_lsn, None);
+}
+
+#[test]
+fn names_the_fault_of_what_is_no_envelope() {
+    let fault = |value: &str| Envelope::parse(value.as_bytes()).expect_err("no envelope");
+    assert_eq!(fault(""), EnvelopeFault::Empty);
+    assert_eq!(fault(" \n"), EnvelopeFault::Empty);
+    assert_eq!(fault("[1]"), EnvelopeFault::NotAnObject);
+    assert_eq!(fault("{}"), EnvelopeFault::NoOp);
+    assert_eq!(fault(r#"{"op":"x"}"#), EnvelopeFault::UnknownOp);
+    assert_eq!(fault(r#"{"op":5}"#), EnvelopeFault::UnknownOp);
+    assert_eq!(fault(r#"{"op":"c","after":[1]}"#), EnvelopeFault::ImageNotAnObject("after"));
+    assert!(matches!(fault("{\"op\""), EnvelopeFault::NotJson(_)));
+    assert!(matches!(Envelope::parse(&[0xff]), Err(EnvelopeFault::NotJson(_))));
+}
+
+#[test]
+fn a_fault_never_quotes_the_payload() {
+    let fault = Envelope::parse(br#"{"op":"c","after":{"salaire":"secret-42"}"#).expect_err("cut");
+    assert!(!fault.to_string().contains("secret"), "{fault}");
+}
+
+proptest! {
+    #[test]
+    fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Envelope::parse(&bytes);
+    }
+}
