@@ -1,1 +1,31 @@
+//! The lakehouse engine: Delta tables, the SQL project and its refresh, epochs, and queries pinned to one epoch.
+//!
+//! The write path is `bronze rows -> fold -> expectations -> Table::commit -> Manifest`, the read path
+//! `Manifest -> Session -> Statement -> stream of RecordBatch`. Only this crate names deltalake.
 
+pub mod bronze;
+mod clock;
+mod delta;
+mod epoch;
+mod error;
+mod functions;
+mod lake;
+mod lease;
+mod name;
+mod nearest;
+mod pinned;
+mod reader;
+mod session;
+mod snapshots;
+mod statement;
+mod store;
+
+pub use clock::Clock;
+pub use epoch::{Freshness, Manifest, TableState};
+pub use error::{Error, ErrorKind, Result};
+pub use lake::{Lake, LakeConfig};
+pub use lease::{Lease, Role};
+pub use name::{CATALOG, DEFAULT_SCHEMA, TableName};
+pub use reader::{Reader, ReaderConfig, Session, TableInfo, TableKind};
+pub use session::SourceConfig;
+pub use statement::Statement;

@@ -1,0 +1,386 @@
+//! One Delta table of the lake: its files at a version, and commits that nobody else may interleave with.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use chrono::{DateTime, Utc};
+use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::{
+    Action, Add, LogicalFileView, MetadataExt, Remove, StructType, Transaction,
+};
+use deltalake_core::logstore::{LogStoreRef, get_actions};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::{DeltaTable, DeltaTableBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+
+/// Data files are closed when they reach this size.
+const TARGET_FILE_BYTES: u64 = 64 << 20;
+
+/// One data file of a table at a version.
+#[derive(Debug, Clone)]
+pub(crate) struct DataFile {
+    /// Relative to the table's directory.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    pub(crate) rows: Option<u64>,
+    pub(crate) partition_values: HashMap<String, Option<String>>,
+    /// Statistics as the log has them: JSON, the Delta protocol's "Per-file Statistics".
+    pub(crate) stats: Option<String>,
+}
+
+impl From<&Add> for DataFile {
+    fn from(add: &Add) -> Self {
+        Self {
+            path: add.path.clone(),
+            bytes: u64::try_from(add.size).unwrap_or(0),
+            rows: rows_of(add),
+            partition_values: add.partition_values.clone(),
+            stats: add.stats.clone(),
+        }
+    }
+}
+
+impl From<&LogicalFileView> for DataFile {
+    fn from(view: &LogicalFileView) -> Self {
+        Self::from(&view.add_action())
+    }
+}
+
+/// How a new table is laid out.
+#[derive(Debug, Clone)]
+pub(crate) struct TableLayout {
+    pub(crate) schema: SchemaRef,
+    pub(crate) partition_columns: Vec<String>,
+    /// Columns with minimum and maximum in the log; nothing else is summarised there.
+    pub(crate) stats_columns: Vec<String>,
+}
+
+/// What a commit does to the files of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) adds: Vec<Add>,
+    pub(crate) removes: Vec<Remove>,
+    /// A new schema, when it differs from the table's.
+    pub(crate) schema: Option<SchemaRef>,
+    /// Application transactions: id and version.
+    pub(crate) transactions: Vec<(String, i64)>,
+}
+
+/// A Delta table loaded at a version.
+#[derive(Clone)]
+pub(crate) struct Table {
+    path: String,
+    delta: DeltaTable,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("path", &self.path)
+            .field("version", &self.version())
+            .finish()
+    }
+}
+
+impl Table {
+    /// Opens the table in directory `path` of the lake at its newest version, or at `version`; `None` when there is none.
+    pub(crate) async fn open(
+        lake: &Lake,
+        path: &str,
+        version: Option<u64>,
+    ) -> Result<Option<Self>> {
+        if !lake.root().join(path).join("_delta_log").is_dir() {
+            return Ok(None);
+        }
+        let mut builder = builder(lake, path)?;
+        if let Some(version) = version {
+            builder = builder.with_version(version);
+        }
+        match builder.load().await {
+            Ok(delta) => Ok(Some(Self {
+                path: path.to_owned(),
+                delta,
+            })),
+            Err(deltalake_core::DeltaTableError::NotATable(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn create(lake: &Lake, path: &str, layout: &TableLayout) -> Result<Self> {
+        let log_store = builder(lake, path)?.build_storage()?;
+        let schema: StructType = layout
+            .schema
+            .as_ref()
+            .try_into_kernel()
+            .map_err(|source| unstorable(path, source))?;
+        let delta = CreateBuilder::new()
+            .with_log_store(log_store)
+            .with_columns(schema.fields().cloned())
+            .with_partition_columns(layout.partition_columns.clone())
+            .with_configuration([
+                (
+                    "delta.dataSkippingStatsColumns".to_owned(),
+                    Some(layout.stats_columns.join(",")),
+                ),
+                ("delta.enableChangeDataFeed".to_owned(), Some("true".to_owned())),
+            ])
+            .await?;
+        Ok(Self {
+            path: path.to_owned(),
+            delta,
+        })
+    }
+
+    pub(crate) async fn open_or_create(
+        lake: &Lake,
+        path: &str,
+        layout: &TableLayout,
+    ) -> Result<Self> {
+        match Self::open(lake, path, None).await? {
+            Some(table) => Ok(table),
+            None => Self::create(lake, path, layout).await,
+        }
+    }
+
+    /// Directory below the lake's root.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.delta.version().unwrap_or(0)
+    }
+
+    /// Moves forward to the newest version, or to `version`.
+    pub(crate) async fn advance(&mut self, version: Option<u64>) -> Result<()> {
+        Ok(self.delta.update_incremental(version).await?)
+    }
+
+    /// Whether the log already holds the version after this one. One look at one name.
+    pub(crate) fn has_next(&self, lake: &Lake) -> bool {
+        let next = format!("{}/_delta_log/{:020}.json", self.path, self.version() + 1);
+        lake.root().join(next).exists()
+    }
+
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
+        let schema: Schema = self
+            .delta
+            .snapshot()?
+            .schema()
+            .as_ref()
+            .try_into_arrow()
+            .map_err(Error::from)?;
+        Ok(Arc::new(schema))
+    }
+
+    pub(crate) fn files(&self) -> Result<Vec<DataFile>> {
+        let views = self.delta.snapshot()?.log_data().into_iter();
+        Ok(views.map(|view| DataFile::from(&view)).collect())
+    }
+
+    /// Remove actions for the given files, or for all of them.
+    pub(crate) fn removes(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Remove>> {
+        let views = self.delta.snapshot()?.log_data().into_iter();
+        Ok(views
+            .filter(|view| wanted(&view.path()))
+            .map(|view| view.remove_action(true))
+            .collect())
+    }
+
+    /// Files that the commits after `from`, up to and with `to`, added.
+    ///
+    /// # Errors
+    /// `Corrupt` when a commit of the range is no longer in the log.
+    pub(crate) async fn files_added(&self, from: u64, to: u64) -> Result<Vec<DataFile>> {
+        let log_store = self.delta.log_store();
+        let mut files = Vec::new();
+        for version in from + 1..=to {
+            let Some(commit) = log_store.read_commit_entry(version).await? else {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    format!("commit {version} of \"{}\" is missing from its log", self.path),
+                ));
+            };
+            for action in get_actions(version, &commit)? {
+                if let Action::Add(add) = action {
+                    files.push(DataFile::from(&add));
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    pub(crate) async fn transaction(&self, id: &str) -> Result<Option<i64>> {
+        let log_store = self.delta.log_store();
+        let state = self.delta.snapshot()?;
+        Ok(state.transaction_version(log_store.as_ref(), id).await?)
+    }
+
+    /// Writes data files that no version names until they are committed.
+    pub(crate) fn stage(&self, layout: &TableLayout) -> StagedFiles {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .build();
+        let config = WriterConfig::new(
+            layout.schema.clone(),
+            layout.partition_columns.clone(),
+            Some(properties),
+            NonZeroU64::new(TARGET_FILE_BYTES),
+            None,
+            deltalake_core::table::config::DataSkippingNumIndexedCols::AllColumns,
+            Some(layout.stats_columns.clone()),
+        );
+        let store = self.delta.log_store().object_store(None);
+        StagedFiles {
+            writer: DeltaWriter::new(store, config),
+            rows: 0,
+        }
+    }
+
+    /// Commits on top of the loaded version.
+    ///
+    /// # Errors
+    /// `Conflict` when anything landed since that version.
+    pub(crate) async fn commit(
+        &mut self,
+        change: Change,
+        layout: &TableLayout,
+        now: DateTime<Utc>,
+    ) -> Result<u64> {
+        let rewrites = !change.removes.is_empty();
+        let mut actions = Vec::with_capacity(change.adds.len() + change.removes.len() + 1);
+        if let Some(schema) = &change.schema {
+            actions.push(self.metadata(schema, layout)?);
+        }
+        actions.extend(change.removes.into_iter().map(|mut remove| {
+            remove.deletion_timestamp = Some(now.timestamp_millis());
+            Action::Remove(remove)
+        }));
+        actions.extend(change.adds.into_iter().map(Action::Add));
+        let transactions = change
+            .transactions
+            .into_iter()
+            .map(|(id, version)| {
+                Transaction::new_with_last_update(id, version, Some(now.timestamp_millis()))
+            })
+            .collect();
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_cleanup_expired_logs(Some(false))
+            .with_application_transactions(transactions);
+        let operation = DeltaOperation::Write {
+            mode: if rewrites {
+                SaveMode::Overwrite
+            } else {
+                SaveMode::Append
+            },
+            partition_by: None,
+            predicate: None,
+        };
+        let log_store: LogStoreRef = self.delta.log_store();
+        let state = self.delta.snapshot()?.snapshot();
+        let committed = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(state), log_store, operation)
+            .await
+            .map_err(|error| match Error::from(error) {
+                error if error.kind() == ErrorKind::Conflict => Error::new(
+                    ErrorKind::Conflict,
+                    format!("\"{}\" was written by somebody else", self.path),
+                )
+                .caused_by(error),
+                error => error,
+            })?;
+        let version = committed.version();
+        self.delta.state = Some(committed.snapshot());
+        Ok(version)
+    }
+
+    fn metadata(&self, schema: &SchemaRef, layout: &TableLayout) -> Result<Action> {
+        let schema: StructType = schema
+            .as_ref()
+            .try_into_kernel()
+            .map_err(|source| unstorable(&self.path, source))?;
+        let metadata = self
+            .delta
+            .snapshot()?
+            .metadata()
+            .clone()
+            .with_schema(&schema)?
+            .add_config_key(
+                "delta.dataSkippingStatsColumns".to_owned(),
+                layout.stats_columns.join(","),
+            )?;
+        Ok(Action::Metadata(metadata))
+    }
+}
+
+/// Data files being written; a crash or a drop leaves files that no version names.
+pub(crate) struct StagedFiles {
+    writer: DeltaWriter,
+    rows: u64,
+}
+
+impl StagedFiles {
+    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        Ok(self.writer.write(batch).await?)
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) async fn finish(self) -> Result<Vec<Add>> {
+        if self.rows == 0 {
+            self.writer.abort().await?;
+            return Ok(Vec::new());
+        }
+        Ok(self.writer.close().await?)
+    }
+}
+
+/// Delta's JSON form of a schema, which manifests carry.
+pub(crate) fn schema_to_json(schema: &Schema) -> Result<serde_json::Value> {
+    let schema: StructType = schema
+        .try_into_kernel()
+        .map_err(|source| unstorable("a table", source))?;
+    serde_json::to_value(&schema)
+        .map_err(|source| Error::new(ErrorKind::Internal, "could not write a schema").caused_by(source))
+}
+
+pub(crate) fn schema_from_json(json: &serde_json::Value) -> Result<SchemaRef> {
+    let corrupt = |source: serde_json::Error| {
+        Error::new(ErrorKind::Corrupt, "a manifest holds no valid schema").caused_by(source)
+    };
+    let schema: StructType = serde_json::from_value(json.clone()).map_err(corrupt)?;
+    let schema: Schema = (&schema).try_into_arrow().map_err(Error::from)?;
+    Ok(Arc::new(schema))
+}
+
+fn builder(lake: &Lake, path: &str) -> Result<DeltaTableBuilder> {
+    let url = lake.url(path)?;
+    let builder = DeltaTableBuilder::from_url(url.clone())?;
+    Ok(builder.with_storage_backend(lake.store().clone(), url))
+}
+
+fn rows_of(add: &Add) -> Option<u64> {
+    let stats = add.get_stats().ok()??;
+    u64::try_from(stats.num_records).ok()
+}
+
+fn unstorable(table: &str, source: arrow::error::ArrowError) -> Error {
+    Error::invalid(format!("\"{table}\" has a column that Delta cannot store"))
+        .hint("Cast the column to a type that Delta has, such as BIGINT, DOUBLE, DECIMAL, VARCHAR, DATE or TIMESTAMP.")
+        .caused_by(source)
+}

@@ -1,0 +1,238 @@
+//! Epochs: one consistent version of every table, published by one put-if-absent.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::delta;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::name::TableName;
+
+const DIRECTORY: &str = "_epochs";
+const HINT: &str = "_epochs/_hint";
+
+/// What one refresh of the graph published: every table at one version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    pub epoch: u64,
+    /// Term of the lease that published it.
+    pub term: u64,
+    /// The one value of `now()` in all its tables.
+    pub now: DateTime<Utc>,
+    /// Fingerprint of the project texts in force.
+    pub project: String,
+    pub tables: BTreeMap<TableName, TableState>,
+}
+
+/// One table in an epoch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TableState {
+    /// Directory of the Delta table below the lake's root.
+    pub path: String,
+    /// Delta version of the table.
+    pub version: u64,
+    /// Schema as stored, hidden columns included.
+    #[serde(with = "stored_schema")]
+    pub schema: SchemaRef,
+    pub state: Freshness,
+    /// First epoch with this version.
+    pub since: u64,
+    /// Why the table is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Rows that readers see; unknown for bronze.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// Fingerprint of the query that made it; empty for bronze.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub query: String,
+    /// Versions of the inputs it was made from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<TableName, u64>,
+    /// The `now` it was computed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_at: Option<DateTime<Utc>>,
+    /// Order-independent digest of its rows, for tables computed in whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Rows that break a WARN rule, by rule.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub warnings: BTreeMap<String, u64>,
+}
+
+/// Whether a table is at its newest or kept at its last good version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Freshness {
+    Fresh,
+    Held,
+}
+
+/// What an epoch is going to be computed from. A crash between intent and manifest is resumed from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    pub(crate) epoch: u64,
+    pub(crate) term: u64,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) project: String,
+    /// Versions of the bronze tables it reads.
+    pub(crate) inputs: BTreeMap<TableName, u64>,
+}
+
+/// The epochs of a lake.
+#[derive(Debug, Clone)]
+pub(crate) struct EpochLog {
+    lake: Lake,
+}
+
+impl EpochLog {
+    pub(crate) fn new(lake: Lake) -> Self {
+        Self { lake }
+    }
+
+    /// The newest epoch at or after `known`: from the hint, then forward one name at a time, never by listing.
+    pub(crate) async fn newest(&self, known: Option<u64>) -> Result<Option<Manifest>> {
+        let hinted = self.hint().await?;
+        let start = known.unwrap_or(1).max(hinted).max(1);
+        let mut newest = self.manifest(start).await?;
+        if newest.is_none() && start > 1 {
+            newest = self.manifest(1).await?;
+        }
+        while let Some(current) = &newest {
+            match self.manifest(current.epoch + 1).await? {
+                Some(next) => newest = Some(next),
+                None => break,
+            }
+        }
+        Ok(newest)
+    }
+
+    pub(crate) async fn manifest(&self, epoch: u64) -> Result<Option<Manifest>> {
+        self.lake
+            .read(&manifest_path(epoch))
+            .await?
+            .map(|bytes| parse(&manifest_path(epoch), &bytes))
+            .transpose()
+    }
+
+    pub(crate) async fn intent(&self, epoch: u64) -> Result<Option<Intent>> {
+        self.lake
+            .read(&intent_path(epoch))
+            .await?
+            .map(|bytes| parse(&intent_path(epoch), &bytes))
+            .transpose()
+    }
+
+    /// Declares an epoch; when one is declared already, that one is to be finished and is returned.
+    ///
+    /// # Errors
+    /// `Conflict` when the declared intent has a higher term: another process took the lease since.
+    pub(crate) async fn declare(&self, intent: Intent) -> Result<Intent> {
+        let created = self
+            .lake
+            .create(&intent_path(intent.epoch), json(&intent)?)
+            .await?;
+        if created {
+            return Ok(intent);
+        }
+        let found = self.intent(intent.epoch).await?.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "an epoch's intent vanished while it was read")
+        })?;
+        if found.term > intent.term {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "epoch {} was declared in term {}, this process holds term {}",
+                    found.epoch, found.term, intent.term
+                ),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Publishes an epoch, once.
+    ///
+    /// # Errors
+    /// `Conflict` when the epoch is published already.
+    pub(crate) async fn publish(&self, manifest: &Manifest) -> Result<()> {
+        let path = manifest_path(manifest.epoch);
+        if !self.lake.create(&path, json(manifest)?).await? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("epoch {} was published by somebody else", manifest.epoch),
+            ));
+        }
+        let hint = manifest.epoch.to_string().into_bytes();
+        self.lake.replace(HINT, hint).await
+    }
+
+    async fn hint(&self) -> Result<u64> {
+        let Some(bytes) = self.lake.read(HINT).await? else {
+            return Ok(0);
+        };
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        Ok(text.trim().parse().unwrap_or(0))
+    }
+}
+
+fn manifest_path(epoch: u64) -> String {
+    format!("{DIRECTORY}/{epoch:020}.json")
+}
+
+fn intent_path(epoch: u64) -> String {
+    format!("{DIRECTORY}/{epoch:020}.intent.json")
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value)
+        .map_err(|source| Error::new(ErrorKind::Internal, "could not write an epoch").caused_by(source))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(path: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| {
+        Error::new(ErrorKind::Corrupt, format!("\"{path}\" cannot be read")).caused_by(source)
+    })
+}
+
+impl Manifest {
+    /// The state of a table.
+    ///
+    /// # Errors
+    /// `NotFound` when the epoch does not hold it.
+    pub fn table(&self, name: &TableName) -> Result<&TableState> {
+        self.tables.get(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no table \"{name}\" in epoch {}", self.epoch),
+            )
+        })
+    }
+}
+
+
+mod stored_schema {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        schema: &SchemaRef,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let json = delta::schema_to_json(schema).map_err(serde::ser::Error::custom)?;
+        json.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SchemaRef, D::Error> {
+        let json = serde_json::Value::deserialize(deserializer)?;
+        delta::schema_from_json(&json).map_err(serde::de::Error::custom)
+    }
+}

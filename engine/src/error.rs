@@ -1,0 +1,180 @@
+use std::error::Error as StdError;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use deltalake_core::DeltaTableError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an error; one exit code and one protocol code each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    InvalidRequest,
+    Unsupported,
+    NotFound,
+    Unauthenticated,
+    PermissionDenied,
+    Conflict,
+    Unavailable,
+    DeadlineExceeded,
+    ResourceExhausted,
+    Corrupt,
+    Internal,
+    Cancelled,
+}
+
+/// An error a person can act on: what happened, and a hint that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    #[source]
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidRequest, message)
+    }
+
+    /// Adds a sentence that says what the user can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the cause in the chain.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl From<DataFusionError> for Error {
+    /// The one place that tells a user's mistake from ours.
+    fn from(error: DataFusionError) -> Self {
+        let kind = match error.find_root() {
+            DataFusionError::SQL(..)
+            | DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::Configuration(_)
+            | DataFusionError::Execution(_)
+            | DataFusionError::Diagnostic(..) => ErrorKind::InvalidRequest,
+            DataFusionError::ArrowError(arrow, _) => arrow_kind(arrow),
+            DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
+            DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
+            DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
+            DataFusionError::ParquetError(_) => ErrorKind::Corrupt,
+            _ => ErrorKind::Internal,
+        };
+        if let DataFusionError::External(inner) = error {
+            return match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(other) => Self::new(ErrorKind::Internal, other.to_string()),
+            };
+        }
+        let message = plain(&error.strip_backtrace());
+        Self::new(kind, message)
+    }
+}
+
+/// Errors of values (casts, overflow, division) come from the user's SQL on the user's data.
+fn arrow_kind(error: &ArrowError) -> ErrorKind {
+    match error {
+        ArrowError::CastError(_)
+        | ArrowError::ParseError(_)
+        | ArrowError::ComputeError(_)
+        | ArrowError::DivideByZero
+        | ArrowError::ArithmeticOverflow(_)
+        | ArrowError::InvalidArgumentError(_) => ErrorKind::InvalidRequest,
+        ArrowError::NotYetImplemented(_) => ErrorKind::Unsupported,
+        ArrowError::IoError(..) => ErrorKind::Unavailable,
+        ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
+            Some(ours) => ours.kind,
+            None => ErrorKind::Internal,
+        },
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// DataFusion's text without its class names.
+fn plain(text: &str) -> String {
+    let mut text = text;
+    loop {
+        let stripped = [
+            "Error during planning: ",
+            "SQL error: ",
+            "Schema error: ",
+            "Execution error: ",
+            "Arrow error: ",
+            "External error: ",
+            "This feature is not implemented: ",
+        ]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
+        match stripped {
+            Some(rest) => text = rest,
+            None => return text.to_owned(),
+        }
+    }
+}
+
+impl From<DeltaTableError> for Error {
+    fn from(error: DeltaTableError) -> Self {
+        let kind = match &error {
+            DeltaTableError::NotATable(_) | DeltaTableError::InvalidVersion(_) => {
+                ErrorKind::NotFound
+            }
+            DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => {
+                ErrorKind::Unavailable
+            }
+            DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => {
+                ErrorKind::Conflict
+            }
+            DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::InvalidStatsJson { .. } => {
+                ErrorKind::Corrupt
+            }
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, "could not use a Delta table").caused_by(error)
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        let kind = match &error {
+            object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+            object_store::Error::AlreadyExists { .. } => ErrorKind::Conflict,
+            object_store::Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::new(kind, "could not use the lake's storage").caused_by(error)
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        Self::from(DataFusionError::from(error))
+    }
+}

@@ -1,0 +1,27 @@
+//! SQL functions of the lake beside DataFusion's own.
+
+mod envelope;
+mod local_timestamp;
+
+use arrow::array::ArrayRef;
+use chrono_tz::Tz;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
+
+pub(crate) use envelope::{Image, image};
+
+/// Every function that a project's SQL may call.
+pub(crate) fn all(timezone: Tz) -> Vec<ScalarUDF> {
+    vec![local_timestamp::function(timezone)]
+}
+
+/// An array result, or a scalar where every argument was one.
+fn columnar(arguments: &[ColumnarValue], result: ArrayRef) -> Result<ColumnarValue> {
+    let scalar = arguments
+        .iter()
+        .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+    if scalar && result.len() == 1 {
+        return ScalarValue::try_from_array(&result, 0).map(ColumnarValue::Scalar);
+    }
+    Ok(ColumnarValue::Array(result))
+}

@@ -1,0 +1,212 @@
+use std::io;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::TableName;
+use crate::store::{DurableStore, create_directory};
+
+/// Version of the layout below the lake's root; another one is refused.
+const FORMAT: &str = "sportlake lake format 1\n";
+const FORMAT_FILE: &str = "_format";
+
+/// `[lake]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LakeConfig {
+    /// Directory that holds the Delta tables and the epochs.
+    pub uri: String,
+}
+
+impl Default for LakeConfig {
+    fn default() -> Self {
+        Self {
+            uri: "./data/lake".to_owned(),
+        }
+    }
+}
+
+/// The lake's storage: where tables, epochs, leases and project texts are. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    root: PathBuf,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Lake {
+    /// Opens the lake, creating an empty one where there is none.
+    ///
+    /// # Errors
+    /// `Conflict` when the directory holds another format version or something that is no lake; `Unsupported` for a
+    /// URI that is no local directory.
+    pub async fn open(config: &LakeConfig) -> Result<Self> {
+        let path = match config.uri.split_once("://") {
+            None => config.uri.as_str(),
+            Some(("file", path)) => path,
+            Some((scheme, _)) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("lake.uri has the scheme \"{scheme}\", which is not supported"),
+                )
+                .hint("Give a local directory, such as ./data/lake."));
+            }
+        };
+        let root = create_root(FilePath::new(path)).map_err(|source| {
+            let kind = match source.kind() {
+                io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+                _ => ErrorKind::InvalidRequest,
+            };
+            Error::new(kind, format!("could not open the lake \"{path}\""))
+                .hint("lake.uri must name a directory that this user may write.")
+                .caused_by(source)
+        })?;
+        let lake = Self {
+            root,
+            store: Arc::new(DurableStore::new()),
+        };
+        lake.check_format().await?;
+        Ok(lake)
+    }
+
+    /// The directory of the lake, absolute.
+    pub fn root(&self) -> &FilePath {
+        &self.root
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// Where a file of the lake is in its store.
+    pub(crate) fn path(&self, relative: &str) -> Result<Path> {
+        Path::from_absolute_path(self.root.join(relative))
+            .map_err(|source| Error::invalid("the lake's path cannot be used").caused_by(source))
+    }
+
+    /// The URL of the directory `relative`, with a final slash.
+    pub(crate) fn url(&self, relative: &str) -> Result<Url> {
+        Url::from_directory_path(self.root.join(relative))
+            .map_err(|()| Error::invalid("the lake's path cannot be used"))
+    }
+
+    /// Directory of a table, relative to the root.
+    pub(crate) fn table_path(table: &TableName) -> String {
+        format!("{}/{}", table.schema(), table.name())
+    }
+
+    /// Reads a small file; `None` when it is not there.
+    pub(crate) async fn read(&self, relative: &str) -> Result<Option<Bytes>> {
+        match self.store.get(&self.path(relative)?).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a file that must not be there yet; `false` when it is.
+    pub(crate) async fn create(&self, relative: &str, content: Vec<u8>) -> Result<bool> {
+        let options = PutOptions::from(PutMode::Create);
+        let put = self
+            .store
+            .put_opts(&self.path(relative)?, content.into(), options);
+        match put.await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn replace(&self, relative: &str, content: Vec<u8>) -> Result<()> {
+        self.store.put(&self.path(relative)?, content.into()).await?;
+        Ok(())
+    }
+
+    async fn check_format(&self) -> Result<()> {
+        if let Some(found) = self.read(FORMAT_FILE).await? {
+            return self.accept_format(&found);
+        }
+        let mut entries = tokio::fs::read_dir(&self.root).await.map_err(storage)?;
+        if entries.next_entry().await.map_err(storage)?.is_some()
+            && self.read(FORMAT_FILE).await?.is_none()
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("\"{}\" is not empty and holds no lake", self.root.display()),
+            )
+            .hint("Point lake.uri at an empty directory, or at a lake that sportlake made."));
+        }
+        if self.create(FORMAT_FILE, FORMAT.into()).await? {
+            return Ok(());
+        }
+        match self.read(FORMAT_FILE).await? {
+            Some(found) => self.accept_format(&found),
+            None => Err(Error::new(ErrorKind::Unavailable, "the lake is being removed")),
+        }
+    }
+
+    fn accept_format(&self, found: &Bytes) -> Result<()> {
+        if found.as_ref() == FORMAT.as_bytes() {
+            return Ok(());
+        }
+        let found = String::from_utf8_lossy(&found[..found.len().min(80)]);
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the lake \"{}\" has another format: \"{}\", this program writes \"{}\"",
+                self.root.display(),
+                found.trim(),
+                FORMAT.trim()
+            ),
+        )
+        .hint("Use the version of sportlake that wrote it, or point lake.uri at another directory."))
+    }
+}
+
+fn create_root(path: &FilePath) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    create_directory(&absolute)?;
+    absolute.canonicalize()
+}
+
+fn storage(source: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "could not read the lake's directory").caused_by(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(directory: &tempfile::TempDir) -> LakeConfig {
+        LakeConfig {
+            uri: directory.path().join("lake").display().to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lake_opens_twice() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for _ in 0..2 {
+            Lake::open(&config(&directory)).await.expect("a lake");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_format_and_a_strange_directory_are_conflicts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let lake = directory.path().join("lake");
+        std::fs::create_dir(&lake).expect("created");
+        std::fs::write(lake.join("holiday.jpg"), "").expect("written");
+        let strange = Lake::open(&config(&directory)).await.expect_err("no lake");
+        assert_eq!(strange.kind(), ErrorKind::Conflict);
+        std::fs::write(lake.join("_format"), "sportlake lake format 9\n").expect("written");
+        let other = Lake::open(&config(&directory)).await.expect_err("format 9");
+        assert_eq!(other.kind(), ErrorKind::Conflict);
+        assert!(other.to_string().contains("format 9"), "{other}");
+    }
+}

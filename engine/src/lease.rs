@@ -1,0 +1,131 @@
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::store::create_directory;
+
+/// The two writers of a lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Alone writes bronze.
+    Ingest,
+    /// Alone writes silver, gold, epochs and project texts.
+    Refresh,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// The right to write as one role, until dropped. The kernel frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lease {
+    _lock: Flock<File>,
+    role: Role,
+    term: u64,
+}
+
+impl Lease {
+    /// Takes the role's lease and raises its term.
+    ///
+    /// # Errors
+    /// `Conflict` when another process holds it.
+    pub fn acquire(lake: &Lake, role: Role) -> Result<Self> {
+        let directory = lake.root().join("_leases");
+        create_directory(&directory).map_err(unavailable)?;
+        let path = directory.join(role.as_str());
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(unavailable)?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let holder = holder(&mut file).map_or_else(
+                    || "another process".to_owned(),
+                    |(_, pid)| format!("process {pid}"),
+                );
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "{holder} already writes this lake as {}: \"{}\"",
+                        role.as_str(),
+                        lake.root().display()
+                    ),
+                )
+                .hint("Stop that process first, or point lake.uri at another directory. Reading commands work beside it."));
+            }
+            Err((_, errno)) => return Err(unavailable(errno.into())),
+        };
+        let term = holder(&mut lock).map_or(0, |(term, _)| term) + 1;
+        write_holder(&mut lock, term).map_err(unavailable)?;
+        Ok(Self {
+            _lock: lock,
+            role,
+            term,
+        })
+    }
+
+    /// Rises by one each time the lease is taken.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+}
+
+/// Term and pid that the lease file names. The pid is for messages only.
+fn holder(file: &mut File) -> Option<(u64, u32)> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(128).read_to_string(&mut text).ok()?;
+    let mut words = text.split_whitespace();
+    let term = words.next()?.parse().ok()?;
+    let pid = words.next()?.parse().ok()?;
+    Some((term, pid))
+}
+
+/// A fixed width, so that the line is overwritten in place and a cut write never shortens the term.
+fn write_holder(file: &mut File, term: u64) -> io::Result<()> {
+    file.rewind()?;
+    writeln!(file, "{term:020} {:010}", std::process::id())?;
+    file.sync_all()
+}
+
+fn unavailable(source: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "could not take the lake's lease").caused_by(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::LakeConfig;
+
+    #[tokio::test]
+    async fn one_holder_at_a_time_and_a_rising_term() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let uri = directory.path().join("lake").display().to_string();
+        let lake = Lake::open(&LakeConfig { uri }).await.expect("a lake");
+        let first = Lease::acquire(&lake, Role::Ingest).expect("free");
+        let refused = Lease::acquire(&lake, Role::Ingest).expect_err("held");
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        assert!(refused.to_string().contains(&std::process::id().to_string()));
+        Lease::acquire(&lake, Role::Refresh).expect("another role");
+        drop(first);
+        let second = Lease::acquire(&lake, Role::Ingest).expect("freed");
+        assert_eq!(second.term(), 2);
+    }
+}

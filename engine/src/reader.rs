@@ -1,0 +1,209 @@
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::prelude::SessionContext;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use crate::epoch::{EpochLog, Manifest, TableState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::name::{CATALOG, TableName};
+use crate::pinned::PinnedTable;
+use crate::session::{Sessions, SourceConfig, public_view};
+use crate::snapshots::Snapshots;
+use crate::statement::Statement;
+
+/// Limits of the reading side.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReaderConfig {
+    /// Memory that all running queries together may use before they spill, bytes.
+    pub memory_limit_bytes: usize,
+}
+
+impl Default for ReaderConfig {
+    fn default() -> Self {
+        Self {
+            memory_limit_bytes: 2 << 30,
+        }
+    }
+}
+
+/// Reads the lake: finds the newest epoch and opens sessions pinned to one. Takes no lock. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    lake: Lake,
+    epochs: EpochLog,
+    sessions: Sessions,
+    snapshots: Snapshots,
+    newest: Arc<Mutex<Option<Arc<Manifest>>>>,
+}
+
+impl Reader {
+    /// # Errors
+    /// `InvalidRequest` for a time zone that does not exist.
+    pub fn new(lake: Lake, config: &ReaderConfig, source: &SourceConfig) -> Result<Self> {
+        Ok(Self {
+            epochs: EpochLog::new(lake.clone()),
+            sessions: Sessions::new(source.zone()?, config.memory_limit_bytes)?,
+            snapshots: Snapshots::new(&lake),
+            newest: Arc::default(),
+            lake,
+        })
+    }
+
+    /// The newest epoch.
+    ///
+    /// # Errors
+    /// `Unavailable` when nothing is published yet.
+    pub async fn latest(&self) -> Result<Arc<Manifest>> {
+        let known = self.newest.lock().clone();
+        let newest = match &known {
+            Some(known) => self.after(known.clone()).await?,
+            None => self.epochs.newest(None).await?.map(Arc::new),
+        };
+        let newest = newest.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "the lake has no epoch yet")
+                .hint("Start `sportlake up`; the first epoch follows the first events.")
+        })?;
+        let mut kept = self.newest.lock();
+        if kept.as_ref().is_none_or(|kept| kept.epoch < newest.epoch) {
+            *kept = Some(newest.clone());
+        }
+        Ok(newest)
+    }
+
+    async fn after(&self, known: Arc<Manifest>) -> Result<Option<Arc<Manifest>>> {
+        let mut newest = known;
+        while let Some(next) = self.epochs.manifest(newest.epoch + 1).await? {
+            newest = Arc::new(next);
+        }
+        Ok(Some(newest))
+    }
+
+    /// A given epoch.
+    ///
+    /// # Errors
+    /// `NotFound` when it was never published or is no longer kept.
+    pub async fn epoch(&self, epoch: u64) -> Result<Arc<Manifest>> {
+        let newest = self.newest.lock().clone();
+        if let Some(newest) = newest.filter(|newest| newest.epoch == epoch) {
+            return Ok(newest);
+        }
+        self.epochs.manifest(epoch).await?.map(Arc::new).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no epoch {epoch}"))
+                .hint("`sportlake status` names the newest epoch.")
+        })
+    }
+
+    /// A session that sees every table as of one epoch.
+    pub fn session(&self, manifest: Arc<Manifest>) -> Result<Session> {
+        let mut tables = Vec::with_capacity(manifest.tables.len());
+        for (name, state) in &manifest.tables {
+            tables.push((name.clone(), self.provider(name, state)?));
+        }
+        let infos = tables
+            .iter()
+            .map(|(name, provider)| TableInfo::new(name, provider.schema(), &manifest))
+            .collect();
+        Ok(Session {
+            context: self.sessions.context(tables)?,
+            manifest,
+            tables: infos,
+        })
+    }
+
+    fn provider(&self, name: &TableName, state: &TableState) -> Result<Arc<dyn TableProvider>> {
+        let stored = stored_table(&self.lake, &self.snapshots, name, state);
+        public_view(name, Arc::new(stored))
+    }
+}
+
+/// The table as stored, at the version that an epoch names.
+pub(crate) fn stored_table(
+    lake: &Lake,
+    snapshots: &Snapshots,
+    name: &TableName,
+    state: &TableState,
+) -> PinnedTable {
+    let partition_columns = if name.is_bronze() {
+        crate::bronze::layout().partition_columns
+    } else {
+        Vec::new()
+    };
+    PinnedTable::at_version(
+        lake,
+        &state.path,
+        state.schema.clone(),
+        partition_columns,
+        snapshots,
+        state.version,
+    )
+}
+
+/// Everything one statement sees: all tables at one epoch. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    manifest: Arc<Manifest>,
+    tables: Arc<[TableInfo]>,
+}
+
+/// A table as catalogs list it.
+#[derive(Debug, Clone)]
+pub struct TableInfo {
+    pub catalog: String,
+    pub schema: String,
+    pub name: String,
+    pub kind: TableKind,
+    pub description: Option<String>,
+    pub arrow: SchemaRef,
+    /// Columns of the key, in order; empty when none is declared.
+    pub key: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    Table,
+    View,
+}
+
+impl TableInfo {
+    fn new(name: &TableName, schema: SchemaRef, manifest: &Manifest) -> Self {
+        let state = manifest.tables.get(name);
+        Self {
+            catalog: CATALOG.to_owned(),
+            schema: name.schema().to_owned(),
+            name: name.name().to_owned(),
+            kind: TableKind::Table,
+            description: state.and_then(|state| state.description.clone()),
+            arrow: Arc::new(Schema::new(schema.fields().clone())),
+            key: state.map(|state| state.key.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Session {
+    pub fn epoch(&self) -> u64 {
+        self.manifest.epoch
+    }
+
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The tables of this epoch, by schema and name.
+    pub fn tables(&self) -> &[TableInfo] {
+        &self.tables
+    }
+
+    /// Parses and plans one reading statement. Nothing runs.
+    ///
+    /// # Errors
+    /// `InvalidRequest` with a hint for SQL that is wrong or would write.
+    pub async fn prepare(&self, sql: &str) -> Result<Statement> {
+        Statement::prepare(&self.context, sql).await
+    }
+}

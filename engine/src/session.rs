@@ -1,0 +1,197 @@
+//! The one module that builds DataFusion sessions and registers anything with them.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider, TableProvider, ViewTable,
+};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::{LogicalPlanBuilder, col, ident, lit};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::functions::{self, Image};
+use crate::name::{CATALOG, DEFAULT_SCHEMA, LAYERS, TableName};
+
+/// Columns of silver's physical layout that readers never see begin with this.
+pub(crate) const HIDDEN: &str = "__";
+
+/// Marks a deleted row of a `@cdc` table, kept so that a late event still loses to the delete.
+pub(crate) const DELETED: &str = "__deleted";
+
+/// `[source]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Zone of the naive times in source tables, an IANA name.
+    pub timezone: String,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self {
+            timezone: "Europe/Paris".to_owned(),
+        }
+    }
+}
+
+impl SourceConfig {
+    pub(crate) fn zone(&self) -> Result<Tz> {
+        Tz::from_str(&self.timezone).map_err(|_| {
+            Error::invalid(format!(
+                "source.timezone \"{}\" is not a time zone",
+                self.timezone
+            ))
+            .hint("Use an IANA name, such as Europe/Paris or UTC.")
+        })
+    }
+}
+
+/// Settings, functions and memory that every session of a process shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Sessions {
+    state: Arc<SessionState>,
+}
+
+impl Sessions {
+    /// Sessions whose queries together use at most `memory_bytes` for sorts, joins and aggregates, and spill beyond.
+    pub(crate) fn new(timezone: Tz, memory_bytes: usize) -> Result<Self> {
+        let runtime: Arc<RuntimeEnv> = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
+            .build_arc()?;
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(true);
+        let options = config.options_mut();
+        options.execution.parquet.schema_force_view_types = false;
+        options.execution.parquet.pushdown_filters = true;
+        options.execution.parquet.max_in_list_size = 10_000;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.sql_parser.collect_spans = true;
+        let mut state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .build();
+        datafusion_functions_json::register_all(&mut state)?;
+        for function in functions::all(timezone) {
+            state.register_udf(Arc::new(function))?;
+        }
+        Ok(Self {
+            state: Arc::new(state),
+        })
+    }
+
+    /// A session that sees exactly `tables`.
+    pub(crate) fn context(
+        &self,
+        tables: impl IntoIterator<Item = (TableName, Arc<dyn TableProvider>)>,
+    ) -> Result<SessionContext> {
+        let mut schemas: BTreeMap<&str, Arc<MemorySchemaProvider>> = LAYERS
+            .iter()
+            .map(|layer| (*layer, Arc::new(MemorySchemaProvider::new())))
+            .collect();
+        let mut bronze = Vec::new();
+        for (name, provider) in tables {
+            if name.is_bronze() {
+                bronze.push((name.clone(), provider.clone()));
+            }
+            if let Some(schema) = schemas.get_mut(name.schema()) {
+                schema.register_table(name.name().to_owned(), provider)?;
+            }
+        }
+        if let (Some(view), Some(schema)) = (dead_letters(bronze)?, schemas.get("bronze")) {
+            schema.register_table("dead_letters".to_owned(), view)?;
+        }
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        for (name, schema) in schemas {
+            catalog.register_schema(name, schema)?;
+        }
+        let catalogs = Arc::new(MemoryCatalogProviderList::new());
+        catalogs.register_catalog(CATALOG.to_owned(), catalog);
+        let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
+            .with_catalog_list(catalogs)
+            .build();
+        Ok(SessionContext::new_with_state(state))
+    }
+}
+
+/// What readers see of a stored table: bronze with its images, `@cdc` tables without hidden columns and deleted rows.
+pub(crate) fn public_view(
+    name: &TableName,
+    stored: Arc<dyn TableProvider>,
+) -> Result<Arc<dyn TableProvider>> {
+    if name.is_bronze() {
+        return bronze_view(stored, Image::After);
+    }
+    let schema = stored.schema();
+    if schema.field_with_name(DELETED).is_err() {
+        return Ok(stored);
+    }
+    let visible = schema
+        .fields()
+        .iter()
+        .filter(|field| !field.name().starts_with(HIDDEN))
+        .map(|field| ident(field.name()));
+    let plan = LogicalPlanBuilder::scan("stored", provider_as_source(stored), None)?
+        .filter(ident(DELETED).is_not_true())?
+        .project(visible)?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// Bronze as SQL sees it; `after` holds the image asked for.
+pub(crate) fn bronze_view(
+    stored: Arc<dyn TableProvider>,
+    after: Image,
+) -> Result<Arc<dyn TableProvider>> {
+    let mut columns: Vec<_> = crate::bronze::schema()
+        .fields()
+        .iter()
+        .map(|field| ident(field.name()))
+        .collect();
+    let mut arguments = vec![col("value")];
+    if after == Image::Current {
+        arguments.push(col("key"));
+    }
+    columns.push(
+        functions::image(Image::Before)
+            .call(vec![col("value")])
+            .alias("before"),
+    );
+    columns.push(functions::image(after).call(arguments).alias("after"));
+    let plan = LogicalPlanBuilder::scan("stored", provider_as_source(stored), None)?
+        .project(columns)?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// `bronze.dead_letters`: every message that is no envelope, over all topics; `None` where there is no bronze.
+fn dead_letters(
+    bronze: Vec<(TableName, Arc<dyn TableProvider>)>,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let mut union: Option<LogicalPlanBuilder> = None;
+    for (name, provider) in bronze {
+        let mut columns = vec![lit(name.name()).alias("table_name")];
+        columns.extend(provider.schema().fields().iter().map(|field| ident(field.name())));
+        let rows = LogicalPlanBuilder::scan(name.name(), provider_as_source(provider), None)?
+            .filter(col("error").is_not_null())?
+            .project(columns)?;
+        union = Some(match union {
+            None => rows,
+            Some(union) => union.union(rows.build()?)?,
+        });
+    }
+    let view = union.map(|union| union.build()).transpose()?;
+    Ok(view.map(|plan| Arc::new(ViewTable::new(plan, None)) as Arc<dyn TableProvider>))
+}

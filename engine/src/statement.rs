@@ -1,0 +1,271 @@
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::{SQLOptions, SessionContext};
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Statement as Sql, Value, ValueWithSpan, visit_expressions_mut,
+};
+use futures::StreamExt;
+
+use crate::error::{Error, Result};
+use crate::nearest;
+
+/// Longest statement accepted, bytes.
+const MAX_SQL_BYTES: usize = 1 << 20;
+
+/// One planned reading statement.
+#[derive(Clone)]
+pub struct Statement {
+    context: SessionContext,
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    parameters: SchemaRef,
+}
+
+impl Statement {
+    pub(crate) async fn prepare(context: &SessionContext, sql: &str) -> Result<Self> {
+        if sql.len() > MAX_SQL_BYTES {
+            return Err(Error::invalid(format!(
+                "the statement is longer than {MAX_SQL_BYTES} bytes"
+            )));
+        }
+        let state = context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let mut parsed = state.sql_to_statement(sql, &dialect)?;
+        check_reading(&parsed)?;
+        let questions = number_placeholders(&mut parsed);
+        let plan = match state.statement_to_plan(parsed).await {
+            Ok(plan) => plan,
+            Err(error) => return Err(with_nearest(context, error)),
+        };
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(|_| read_only())?;
+        Ok(Self {
+            context: context.clone(),
+            schema: wire_schema(plan.schema().as_arrow())?,
+            parameters: parameters(&plan, questions)?,
+            plan,
+        })
+    }
+
+    /// The schema of every batch that `execute` yields: no view types, no dictionaries, every field nullable.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// One nullable field a placeholder, in ordinal order.
+    pub fn parameters(&self) -> SchemaRef {
+        self.parameters.clone()
+    }
+
+    /// Gives the placeholders their values: one row, in ordinal order.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when the row has another shape, or a value cannot be cast.
+    pub fn bind(self, row: &RecordBatch) -> Result<Self> {
+        let expected = self.parameters.fields().len();
+        if row.num_rows() != 1 || row.num_columns() != expected {
+            return Err(Error::invalid(format!(
+                "the statement takes one row of {expected} parameters, {} rows of {} came",
+                row.num_rows(),
+                row.num_columns()
+            )));
+        }
+        let mut values = Vec::with_capacity(expected);
+        for (field, column) in self.parameters.fields().iter().zip(row.columns()) {
+            let column = match field.data_type() {
+                DataType::Null => column.clone(),
+                wanted => cast(column, wanted)?,
+            };
+            let value = ScalarValue::try_from_array(&column, 0)?;
+            values.push((field.name().trim_start_matches('$').to_owned(), value));
+        }
+        let plan = self.plan.with_param_values(ParamValues::from(values))?;
+        Ok(Self {
+            schema: wire_schema(plan.schema().as_arrow())?,
+            plan,
+            ..self
+        })
+    }
+
+    /// Runs the statement; batches come as they are asked for.
+    pub async fn execute(self) -> Result<SendableRecordBatchStream> {
+        if !self.parameters.fields().is_empty() && has_placeholders(&self.plan)? {
+            return Err(Error::invalid(format!(
+                "the statement has {} parameters without a value",
+                self.parameters.fields().len()
+            )));
+        }
+        let state = self.context.state();
+        let physical = state.create_physical_plan(&self.plan).await?;
+        let stream = execute_stream(physical, self.context.task_ctx())?;
+        let schema = self.schema;
+        let aligned = {
+            let schema = schema.clone();
+            stream.map(move |batch| align(&batch?, &schema))
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, aligned)))
+    }
+}
+
+fn check_reading(parsed: &Parsed) -> Result<()> {
+    let reads = match parsed {
+        Parsed::Explain(explain) => return check_reading(&explain.statement),
+        Parsed::Statement(statement) => matches!(
+            statement.as_ref(),
+            Sql::Query(_)
+                | Sql::Explain { .. }
+                | Sql::ExplainTable { .. }
+                | Sql::ShowTables { .. }
+                | Sql::ShowColumns { .. }
+                | Sql::ShowVariable { .. }
+        ),
+        _ => false,
+    };
+    if reads { Ok(()) } else { Err(read_only()) }
+}
+
+fn read_only() -> Error {
+    Error::invalid("only reading statements are served")
+        .hint("Tables change by editing the files under sql/; here SELECT, WITH, EXPLAIN, SHOW and DESCRIBE work.")
+}
+
+/// Rewrites each `?` to `$1`, `$2`, ... in order; the number of them.
+fn number_placeholders(parsed: &mut Parsed) -> usize {
+    let Parsed::Statement(statement) = parsed else {
+        return 0;
+    };
+    let mut questions = 0;
+    let _ = visit_expressions_mut(statement, |expr: &mut Expr| {
+        if let Expr::Value(ValueWithSpan {
+            value: Value::Placeholder(name),
+            ..
+        }) = expr
+            && name == "?"
+        {
+            questions += 1;
+            *name = format!("${questions}");
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    questions
+}
+
+fn parameters(plan: &LogicalPlan, questions: usize) -> Result<SchemaRef> {
+    let types = plan.get_parameter_types()?;
+    let mut highest = questions;
+    for name in types.keys() {
+        let ordinal: usize = name
+            .trim_start_matches('$')
+            .parse()
+            .ok()
+            .filter(|ordinal| (1..=1000).contains(ordinal))
+            .ok_or_else(|| {
+                Error::invalid(format!("the parameter \"{name}\" is not numbered"))
+                    .hint("Write ? or $1, $2 and so on, up to $1000.")
+            })?;
+        highest = highest.max(ordinal);
+    }
+    let fields: Vec<Field> = (1..=highest)
+        .map(|ordinal| {
+            let name = format!("${ordinal}");
+            let data_type = types.get(&name).cloned().flatten();
+            let data_type = data_type.unwrap_or(DataType::Utf8);
+            Field::new(name, wire_type(&data_type), true)
+        })
+        .collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn has_placeholders(plan: &LogicalPlan) -> Result<bool> {
+    Ok(!plan.get_parameter_names()?.is_empty())
+}
+
+/// The types that every client reads; names are kept, fields are nullable, metadata is dropped.
+fn wire_schema(schema: &Schema) -> Result<SchemaRef> {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| Field::new(field.name(), wire_type(field.data_type()), true))
+        .collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+pub(crate) fn wire_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
+            DataType::Binary
+        }
+        DataType::Dictionary(_, value) => wire_type(value),
+        DataType::RunEndEncoded(_, values) => wire_type(values.data_type()),
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::UInt64 => DataType::Int64,
+        DataType::UInt32 => DataType::Int64,
+        DataType::UInt16 | DataType::UInt8 => DataType::Int32,
+        DataType::Float16 => DataType::Float32,
+        DataType::Interval(_) | DataType::Union(..) => DataType::Utf8,
+        DataType::LargeList(field) | DataType::ListView(field) | DataType::LargeListView(field) => {
+            DataType::List(wire_field(field))
+        }
+        DataType::List(field) => DataType::List(wire_field(field)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(wire_field).collect()),
+        other => other.clone(),
+    }
+}
+
+fn wire_field(field: &Arc<Field>) -> Arc<Field> {
+    Arc::new(Field::new(
+        field.name(),
+        wire_type(field.data_type()),
+        true,
+    ))
+}
+
+/// A batch with exactly the given schema.
+pub(crate) fn align(batch: &RecordBatch, schema: &SchemaRef) -> DataFusionResult<RecordBatch> {
+    let columns: DataFusionResult<Vec<ArrayRef>> = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(column.clone())
+            } else {
+                cast(column, field.data_type()).map_err(DataFusionError::from)
+            }
+        })
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(
+        schema.clone(),
+        columns?,
+        &options,
+    )?)
+}
+
+/// A planning error with the nearest name as hint, where a name was not found.
+fn with_nearest(context: &SessionContext, error: DataFusionError) -> Error {
+    let hint = nearest::hint(context, &error);
+    let error = Error::from(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
