@@ -169,3 +169,33 @@ impl Walk<'_> {
 fn present(length: i32) -> Option<usize> {
     usize::try_from(if length == -1 { 0 } else { length }).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::api::VERSIONS;
+
+    #[test]
+    fn every_offered_request_has_a_shape() {
+        for (api, ..) in VERSIONS {
+            assert!(
+                shape(api).is_some() || api == ApiKey::ApiVersions,
+                "{api:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn counts_that_the_bytes_do_not_bear_out_are_refused() {
+        let names = |count: i32, rest: &[u8]| [&count.to_be_bytes()[..], rest].concat();
+        let metadata = |body: &[u8]| check(ApiKey::Metadata, 1, body);
+        assert_eq!(metadata(&names(1, &[0, 1, b'a'])), Some(()));
+        assert_eq!(metadata(&names(-1, &[])), Some(()));
+        assert_eq!(metadata(&names(-2, &[])), None);
+        assert_eq!(metadata(&names(2, &[0, 1, b'a'])), None);
+        assert_eq!(metadata(&names(i32::MAX, &[0; 100])), None);
+        assert_eq!(metadata(&names(1, &[0, 9, b'a'])), None);
+        let many = names(MAX_ELEMENTS as i32 + 1, &vec![0; 2 * MAX_ELEMENTS + 2]);
+        assert_eq!(metadata(&many), None);
+    }
+}
