@@ -49,7 +49,7 @@ impl Default for BrokerConfig {
             segment_bytes: 128 * MIB as u64,
             max_batch_bytes: 17 * MIB,
             max_request_bytes: 64 * MIB,
-            max_fetch_bytes: 32 * MIB,
+            max_fetch_bytes: 8 * MIB,
             max_inflight_bytes: 128 * MIB,
             max_connections: 256,
             max_partitions: 1000,

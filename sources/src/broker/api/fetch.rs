@@ -81,30 +81,23 @@ async fn gather(message: FetchRequest, shared: &Arc<Shared>) -> Result<Gathered,
         .collect();
     loop {
         arrivals.borrow_and_update();
-        let gathered = match nothing_new(&wanted, shared) {
-            true => read_all(&wanted, 0, false, shared).await?,
-            false => {
-                let most = allowed.max(shared.config.max_batch_bytes) + OVERHEAD;
-                let memory = shared.response_memory.take(most).await;
-                let mut gathered = read_all(&wanted, allowed, true, shared).await?;
-                gathered.memory = Memory::keep(memory, gathered.bytes() + OVERHEAD);
-                gathered
-            }
-        };
+        let may_wait = Instant::now() < deadline;
+        if may_wait && enough > 0 && nothing_new(&wanted, shared) {
+            // Over or not, the next turn reads.
+            let _ = timeout_at(deadline, arrivals.changed()).await;
+            continue;
+        }
+        // Twice: as read, and as encoded.
+        let most = 2 * allowed.max(shared.config.max_batch_bytes) + OVERHEAD;
+        let memory = shared.response_memory.take(most).await;
+        let mut gathered = read_all(&wanted, allowed, shared).await?;
         let failed = gathered.parts.iter().any(|part| part.slice.is_err());
-        let settled = failed || gathered.bytes() >= enough;
-        if settled || Instant::now() >= deadline {
+        if failed || !may_wait || gathered.bytes() >= enough {
+            gathered.memory = Memory::keep(memory, 2 * gathered.bytes() + OVERHEAD);
             return Ok(gathered);
         }
-        if gathered.bytes() == 0 {
-            if timeout_at(deadline, arrivals.changed()).await.is_err() {
-                return Ok(gathered);
-            }
-        } else {
-            drop(gathered);
-            // Over or not, the next turn reads again.
-            let _ = timeout_at(deadline, arrivals.changed()).await;
-        }
+        drop((gathered, memory));
+        let _ = timeout_at(deadline, arrivals.changed()).await;
     }
 }
 
@@ -119,14 +112,13 @@ fn nothing_new(wanted: &[(TopicName, FetchPartition)], shared: &Shared) -> bool 
 async fn read_all(
     wanted: &Arc<[(TopicName, FetchPartition)]>,
     allowed: usize,
-    at_least_one: bool,
     shared: &Arc<Shared>,
 ) -> Result<Gathered, Fault> {
     let wanted = Arc::clone(wanted);
     let shared = Arc::clone(shared);
     let read = move || {
         let mut left = allowed;
-        let mut first = at_least_one;
+        let mut first = true;
         let parts = wanted.iter().map(|(topic, wanted)| {
             let limit = usize::try_from(wanted.partition_max_bytes).unwrap_or(0);
             let slice = shared

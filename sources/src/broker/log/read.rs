@@ -114,7 +114,11 @@ impl Partition {
             return ResponseError::UnknownTopicOrPartition;
         }
         tracing::error!(directory = %self.directory.display(), %error, "log not readable");
-        ResponseError::KafkaStorageError
+        match error.kind() {
+            // Clients retry a storage error for ever, and tell their user about this one.
+            io::ErrorKind::InvalidData => ResponseError::CorruptMessage,
+            _ => ResponseError::KafkaStorageError,
+        }
     }
 }
 
@@ -156,10 +160,22 @@ impl Stretch {
             if reached > max_bytes || at + reached > chunk.len() {
                 break;
             }
+            if !header.crc_matches(&chunk[at + length..at + reached]) {
+                return Err(damaged(self.start + (at + length) as u64));
+            }
             length = reached;
         }
         if length == 0 && at_least_one {
-            return self.bytes_at(self.start + at as u64, first.size);
+            let position = self.start + at as u64;
+            let batch = self.bytes_at(position, first.size)?;
+            return match first.crc_matches(&batch) {
+                true => Ok(batch),
+                false => Err(damaged(position)),
+            };
+        }
+        // A small part must not keep a large window in memory.
+        if length < chunk.len() / 2 {
+            return Ok(Bytes::copy_from_slice(&chunk[at..at + length]));
         }
         Ok(chunk.slice(at..at + length))
     }

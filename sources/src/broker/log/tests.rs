@@ -90,36 +90,45 @@ async fn a_partition_is_rebuilt_from_its_segments_alone() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_ahead_of_its_segment_is_completed() {
+async fn a_roll_that_a_crash_cut_short_is_completed() {
     let directory = tempfile::tempdir().expect("a directory");
     let partition = created(directory.path(), SMALL);
-    fill(&partition, 0..100).await;
-    let newest = segments(directory.path()).pop().expect("a segment");
-    let kept = fs::metadata(&newest).expect("a file").len();
-    partition.close();
+    let mut number = 0;
+    while segments(directory.path()).len() < 3 {
+        fill(&partition, number..number + 1).await;
+        number += 1;
+    }
     drop(partition);
-    // A crash between a roll's checkpoint and its file looks like this, if nothing was in it yet.
-    let first_of_newest = opened(directory.path(), SMALL).high_watermark();
-    assert!(kept > 0 && first_of_newest == 100);
-    let roomy = Limits {
-        segment_bytes: kept,
-        ..SMALL
-    };
-    let partition = opened(directory.path(), roomy.clone());
-    partition.append(&batch(1, 100, 10)).expect("rolls");
-    drop(partition);
-    let rolled = segments(directory.path()).pop().expect("a segment");
-    assert_ne!(rolled, newest);
-    fs::remove_file(rolled).expect("removed");
-    let partition = opened(directory.path(), roomy);
-    assert_eq!(partition.high_watermark(), 100);
-    assert_eq!(
-        partition
-            .append(&batch(1, 100, 10))
-            .expect("next")
-            .base_offset,
-        100
-    );
+    // The checkpoint of a new segment comes before its file; here the file, with its first batch, never came.
+    fs::remove_file(segments(directory.path()).remove(2)).expect("removed");
+    let partition = opened(directory.path(), SMALL);
+    assert_eq!(partition.high_watermark(), i64::from(number - 1));
+    fill(&partition, number - 1..number + 20).await;
+}
+
+#[tokio::test]
+async fn power_loss_takes_only_what_was_not_acknowledged() {
+    for (lost, acknowledged) in [
+        (Lost::Bytes, 1),
+        (Lost::Bytes, 30),
+        (Lost::Content, 1),
+        (Lost::Content, 30),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let partition = created(directory.path(), SMALL);
+        fill(&partition, 0..acknowledged).await;
+        for number in acknowledged..acknowledged + 3 {
+            partition.append(&batch(1, number, 10)).expect("appended");
+        }
+        lose_power(&partition, lost);
+        let synced = partition.high_watermark();
+        assert!(synced >= i64::from(acknowledged));
+        let reopened = opened(directory.path(), SMALL);
+        assert_eq!(reopened.high_watermark(), synced);
+        // What is gone is no repetition when it is sent again.
+        let resent = reopened.append(&batch(1, synced as i32, 10)).expect("next");
+        assert_eq!(resent.base_offset, synced);
+    }
 }
 
 #[tokio::test]
@@ -137,6 +146,22 @@ async fn damage_below_the_end_is_corruption() {
         refused.err().map(|error| error.kind()),
         Some(ErrorKind::Corrupt)
     );
+}
+
+#[tokio::test]
+async fn a_batch_that_rotted_on_disk_is_not_served() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let partition = created(directory.path(), SMALL);
+    fill(&partition, 0..5).await;
+    partition.close();
+    let log = segments(directory.path()).remove(0);
+    let mut content = fs::read(&log).expect("a segment");
+    content[3 * 71 + 65] ^= 1;
+    fs::write(&log, content).expect("written");
+    let partition = opened(directory.path(), SMALL);
+    assert!(partition.read(0, 200, true).is_ok());
+    let rotten = partition.read(3, 200, true).err();
+    assert_eq!(rotten, Some(ResponseError::CorruptMessage));
 }
 
 #[tokio::test]
@@ -199,6 +224,26 @@ async fn a_deleted_partition_refuses() {
     let unknown = Some(ResponseError::UnknownTopicOrPartition);
     assert_eq!(partition.append(&batch(1, 0, 10)).err(), unknown);
     assert_eq!(partition.read(0, 1000, true).err(), unknown);
+}
+
+/// What happened to written bytes that were not synced.
+#[derive(Clone, Copy)]
+enum Lost {
+    /// The file is as short as it was at the last sync.
+    Bytes,
+    /// It kept its length, with zeros.
+    Content,
+}
+
+fn lose_power(partition: &Partition, lost: Lost) {
+    let state = partition.state.lock();
+    let written = state.written();
+    assert_eq!(written.segment, state.durable.segment);
+    let file = &state.active_file;
+    file.set_len(state.durable.position).expect("shortened");
+    if matches!(lost, Lost::Content) {
+        file.set_len(written.position).expect("lengthened");
+    }
 }
 
 async fn fill(partition: &Arc<Partition>, numbers: std::ops::Range<i32>) {
