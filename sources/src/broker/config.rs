@@ -31,7 +31,7 @@ pub struct BrokerConfig {
     pub max_inflight_bytes: usize,
     /// Client connections open at the same time.
     pub max_connections: usize,
-    /// Partitions of all topics together.
+    /// Partitions of all topics together; each keeps a file open.
     pub max_partitions: usize,
     /// Consumer groups known at the same time.
     pub max_groups: usize,
@@ -52,7 +52,7 @@ impl Default for BrokerConfig {
             max_fetch_bytes: 8 * MIB,
             max_inflight_bytes: 128 * MIB,
             max_connections: 256,
-            max_partitions: 1000,
+            max_partitions: 500,
             max_groups: 1000,
         }
     }

@@ -22,6 +22,8 @@ use super::frame::{self, Fault};
 
 /// Requests of one connection that may wait for their answer.
 const MAX_WAITING: usize = 32;
+/// Requests up to this size pass without asking for memory, so that large ones never hold up a heartbeat.
+const SMALL_REQUEST: usize = 64 * 1024;
 /// How long a client may refuse to take an answer.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 
@@ -88,7 +90,10 @@ async fn take_request(
 ) -> Result<Reply, Fault> {
     let length = frame::read_length(reader, shared.config.max_request_bytes).await?;
     // Given back when the request has been taken up: what waits afterwards no longer holds the frame.
-    let _memory = shared.request_memory.take(length).await;
+    let _memory = match length > SMALL_REQUEST {
+        true => shared.request_memory.take(length).await,
+        false => None,
+    };
     let frame = frame::read_frame(reader, length).await?;
     let request = frame::parse(frame)?;
     api::take_up(request, client, shared).await

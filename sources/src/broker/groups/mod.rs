@@ -6,6 +6,7 @@
 mod group;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ pub(super) struct Groups {
     by_id: Mutex<HashMap<String, Group>>,
     max_groups: usize,
     /// Makes member ids differ; the start time makes them differ between two runs.
-    next_member: Mutex<u64>,
+    last_member: AtomicU64,
     run: i64,
 }
 
@@ -76,7 +77,7 @@ impl Groups {
         Self {
             by_id: Mutex::new(HashMap::new()),
             max_groups,
-            next_member: Mutex::new(0),
+            last_member: AtomicU64::new(0),
             run,
         }
     }
@@ -218,9 +219,8 @@ impl Groups {
     }
 
     fn member_id(&self, client_id: &str) -> String {
-        let mut next = self.next_member.lock();
-        *next += 1;
+        let number = self.last_member.fetch_add(1, Ordering::Relaxed);
         let client: String = client_id.chars().take(64).collect();
-        format!("{client}-{:x}-{}", self.run, *next)
+        format!("{client}-{:x}-{number}", self.run)
     }
 }
