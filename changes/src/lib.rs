@@ -2,12 +2,14 @@
 //!
 //! Everything that writes or reads change events agrees through this crate. It holds no DataFusion and no Arrow.
 
+mod clock;
 mod envelope;
 mod error;
 mod kafka;
 mod topic;
 mod writer;
 
+pub use clock::Clock;
 pub use envelope::{Envelope, EnvelopeFault, Op};
 pub use error::{Error, ErrorKind, Result};
 pub use kafka::{KafkaConfig, Purpose};

@@ -1,1 +1,14 @@
+//! What feeds Kafka: HR workbooks, an activity generator, commute distances.
+//!
+//! Every source writes the change events a database would, and keeps no state beside the topics: it reads them back.
+
 pub mod broker;
+mod changelog;
+pub mod commute;
+mod lsn;
+mod publisher;
+mod spelling;
+pub mod topics;
+
+pub use lsn::LsnAllocator;
+pub use publisher::Publisher;

@@ -1,0 +1,173 @@
+use super::communes::{Commune, Communes};
+use crate::spelling::words;
+
+/// A place on Earth, in degrees.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Position {
+    pub latitude: f64,
+    pub longitude: f64,
+}
+
+/// 1362 Av. des Platanes, 34970 Lattes: the quarter of Boirargues, placed by hand to about 300 m.
+pub const OFFICE: Position = Position {
+    latitude: 43.5845,
+    longitude: 3.9290,
+};
+
+/// Ways by road are about 1.3 times the great circle where streets are dense and nothing bars the way.
+pub const DETOUR_FACTOR: f64 = 1.3;
+
+/// What `source` of a commute distance says for these estimates.
+pub const SOURCE: &str = "estimate";
+
+/// Why an estimate deserves a second look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// No address.
+    NoAddress,
+    /// The commune is not in the table.
+    UnknownCommune,
+    /// Two communes of that name, and no postcode that decides.
+    AmbiguousCommune,
+    /// The postcode is none of the commune's.
+    PostcodeMismatch,
+}
+
+impl Flag {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAddress => "no_address",
+            Self::UnknownCommune => "unknown_commune",
+            Self::AmbiguousCommune => "ambiguous_commune",
+            Self::PostcodeMismatch => "postcode_mismatch",
+        }
+    }
+}
+
+/// The estimated way; no distance when the commune is not known or the address contradicts itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Whole metres.
+    pub distance_m: Option<f64>,
+    pub flag: Option<Flag>,
+}
+
+/// Estimates the way from an address to the office.
+pub fn estimate(communes: &Communes, address: Option<&str>) -> Estimate {
+    match locate(communes, address.unwrap_or_default()) {
+        Ok(position) => {
+            let way = great_circle_m(position, OFFICE) * DETOUR_FACTOR;
+            Estimate {
+                distance_m: Some(way.round()),
+                flag: None,
+            }
+        }
+        Err(flag) => Estimate {
+            distance_m: None,
+            flag: Some(flag),
+        },
+    }
+}
+
+fn locate(communes: &Communes, address: &str) -> Result<Position, Flag> {
+    let mut words = words(address);
+    if words.last().is_some_and(|word| word == "france") {
+        words.pop();
+    }
+    if words.last().is_some_and(|word| word == "cedex") {
+        words.pop();
+    }
+    if words.is_empty() {
+        return Err(Flag::NoAddress);
+    }
+    let is_postcode = |word: &String| word.len() == 5 && word.bytes().all(|b| b.is_ascii_digit());
+    let postcode_at = words.iter().rposition(is_postcode);
+    let postcode = postcode_at.map(|at| words[at].clone());
+    let found = match postcode_at {
+        Some(at) if at + 1 < words.len() => communes.named(&words[at + 1..].join(" ")),
+        Some(at) => communes.at_the_end_of(&words[..at]),
+        None => communes.at_the_end_of(&words),
+    };
+    let serves = |commune: &&&Commune| {
+        let wanted = postcode.as_deref();
+        wanted.is_some_and(|wanted| commune.postcodes.contains(&wanted))
+    };
+    let agreeing: Vec<&&Commune> = found.iter().filter(serves).collect();
+    match (found.as_slice(), agreeing.as_slice(), postcode.as_deref()) {
+        ([], _, _) => Err(Flag::UnknownCommune),
+        (_, [commune], _) => Ok(commune.position),
+        (_, [_, _, ..], _) => Err(Flag::AmbiguousCommune),
+        (_, [], Some(_)) => Err(Flag::PostcodeMismatch),
+        ([commune], [], None) => Ok(commune.position),
+        ([_, _, ..], [], None) => Err(Flag::AmbiguousCommune),
+    }
+}
+
+fn great_circle_m(from: Position, to: Position) -> f64 {
+    const EARTH_RADIUS_M: f64 = 6_371_008.8;
+    let latitude = (to.latitude - from.latitude).to_radians();
+    let longitude = (to.longitude - from.longitude).to_radians();
+    let cosines = from.latitude.to_radians().cos() * to.latitude.to_radians().cos();
+    let chord = (latitude / 2.0).sin().powi(2) + cosines * (longitude / 2.0).sin().powi(2);
+    2.0 * EARTH_RADIUS_M * chord.sqrt().asin()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(address: &str) -> Estimate {
+        estimate(Communes::bundled(), Some(address))
+    }
+
+    #[track_caller]
+    fn check_km(address: &str, from: f64, to: f64) {
+        let found = of(address);
+        let km = found.distance_m.map(|metres| metres / 1000.0);
+        assert!(
+            km.is_some_and(|km| (from..to).contains(&km)),
+            "{address}: {found:?}"
+        );
+        assert_eq!(found.flag, None);
+    }
+
+    #[track_caller]
+    fn check_flag(address: &str, flag: Flag) {
+        let expected = Estimate {
+            distance_m: None,
+            flag: Some(flag),
+        };
+        assert_eq!(of(address), expected, "{address}");
+    }
+
+    #[test]
+    fn distances_are_those_of_the_map() {
+        check_km("12 rue de la Loge, 34000 Montpellier", 5.0, 8.0);
+        check_km("3 place du Forum, 30000 Nîmes", 55.0, 70.0);
+        check_km("5 Avenue de la Plage 34250 PALAVAS LES FLOTS", 6.0, 9.0);
+        check_km("1 quai de Bosc, 34200 Sète, France", 30.0, 40.0);
+        check_km("8 chemin du Mas, 34970 Lattes Cedex", 2.0, 5.0);
+    }
+
+    #[test]
+    fn an_address_without_a_postcode_is_placed_by_its_commune() {
+        check_km("4 rue des Écoles, Saint-Jean-de-Védas", 7.0, 11.0);
+        check_km("4 rue des Ecoles ST JEAN DE VEDAS", 7.0, 11.0);
+        check_km("2 rue Montpellier, Castelnau-le-Lez 34170", 6.0, 11.0);
+    }
+
+    #[test]
+    fn a_postcode_tells_homonyms_apart() {
+        let herault = of("1 rue Haute, 34210 Aigues-Vives");
+        let gard = of("1 rue Haute, 30670 Aigues-Vives");
+        assert_ne!(herault, gard);
+    }
+
+    #[test]
+    fn what_is_not_known_is_flagged() {
+        check_flag("", Flag::NoAddress);
+        check_flag("7 rue de Rivoli, 75001 Paris", Flag::UnknownCommune);
+        check_flag("12 rue de la Loge, 34000 Lunel", Flag::PostcodeMismatch);
+        check_flag("Poste restante", Flag::UnknownCommune);
+    }
+}

@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use changes::{Error, ErrorKind, KafkaConfig, Purpose, Result, SourceTable, Topic};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+/// The database that the embedded sources stand for.
+const DATABASE: &str = "sportsdb";
+const SCHEMA: &str = "public";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A topic the embedded sources write, and the table whose changes it carries.
+#[derive(Debug, Clone)]
+pub struct SourceTopic {
+    pub topic: Topic,
+    pub table: SourceTable,
+    pub partitions: i32,
+    /// The primary key of the table.
+    pub key_column: &'static str,
+}
+
+impl SourceTopic {
+    pub fn sport_activities(kafka: &KafkaConfig) -> Result<Self> {
+        Self::new(kafka, "sport_activities", 3, "id")
+    }
+
+    pub fn employees(kafka: &KafkaConfig) -> Result<Self> {
+        Self::new(kafka, "employees", 1, "id")
+    }
+
+    pub fn declared_sports(kafka: &KafkaConfig) -> Result<Self> {
+        Self::new(kafka, "declared_sports", 1, "employee_id")
+    }
+
+    pub fn commute_distances(kafka: &KafkaConfig) -> Result<Self> {
+        Self::new(kafka, "commute_distances", 1, "employee_id")
+    }
+
+    pub fn all(kafka: &KafkaConfig) -> Result<[Self; 4]> {
+        Ok([
+            Self::sport_activities(kafka)?,
+            Self::employees(kafka)?,
+            Self::declared_sports(kafka)?,
+            Self::commute_distances(kafka)?,
+        ])
+    }
+
+    fn new(
+        kafka: &KafkaConfig,
+        table: &str,
+        partitions: i32,
+        key_column: &'static str,
+    ) -> Result<Self> {
+        Ok(Self {
+            topic: Topic::new(&kafka.prefix, SCHEMA, table)?,
+            table: SourceTable {
+                name: kafka.prefix.clone(),
+                db: DATABASE.to_owned(),
+                schema: SCHEMA.to_owned(),
+                table: table.to_owned(),
+            },
+            partitions,
+            key_column,
+        })
+    }
+}
+
+/// Creates the topics of the embedded sources that do not exist.
+pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
+    let topics = SourceTopic::all(kafka)?;
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .client(&Purpose::Administer)
+        .create()
+        .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
+    let wanted: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|topic| {
+            let replication = TopicReplication::Fixed(1);
+            NewTopic::new(topic.topic.as_str(), topic.partitions, replication)
+        })
+        .collect();
+    let options = AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE));
+    let results = admin
+        .create_topics(&wanted, &options)
+        .await
+        .map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "could not create the topics")
+                .hint("Check that the brokers at kafka.brokers are reachable.")
+                .caused_by(error)
+        })?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                let message = format!("could not create topic \"{topic}\"");
+                return Err(Error::new(ErrorKind::Unavailable, message).caused_by(code));
+            }
+        }
+    }
+    Ok(())
+}
