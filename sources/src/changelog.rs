@@ -122,12 +122,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// Shows every message between the start and the end that the topic has at the time of the call, in order of each partition.
+/// Returns, for each partition that is not empty, whether its first message was among them.
 pub(crate) fn read(
     kafka: &KafkaConfig,
     topic: &SourceTopic,
     from: From,
     mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
-) -> Result<()> {
+) -> Result<BTreeMap<i32, bool>> {
     let name = topic.topic.as_str();
     let failed = |error: KafkaError| {
         Error::new(ErrorKind::Unavailable, format!("could not read \"{name}\""))
@@ -136,6 +137,7 @@ pub(crate) fn read(
     };
     let consumer: BaseConsumer = kafka.client(&Purpose::Consume).create().map_err(&failed)?;
     let mut ends = BTreeMap::new();
+    let mut whole = BTreeMap::new();
     let mut assignment = TopicPartitionList::new();
     for partition in partitions(&consumer, name).map_err(&failed)? {
         let (low, high) = consumer
@@ -147,6 +149,7 @@ pub(crate) fn read(
         };
         if start < high {
             ends.insert(partition, high);
+            whole.insert(partition, start == low);
             assignment
                 .add_partition_offset(name, partition, Offset::Offset(start))
                 .map_err(&failed)?;
@@ -180,7 +183,7 @@ pub(crate) fn read(
             Some(Err(_)) | None => {}
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaError> {

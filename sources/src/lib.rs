@@ -5,6 +5,7 @@
 pub mod broker;
 mod changelog;
 pub mod commute;
+pub mod generator;
 pub mod hr;
 mod lsn;
 mod publisher;
