@@ -33,13 +33,6 @@ impl Communes {
         self.indexes(&plain(name))
     }
 
-    /// The communes that the postcode serves.
-    pub fn with_postcode(&self, postcode: &str) -> impl Iterator<Item = &Commune> {
-        self.communes
-            .iter()
-            .filter(move |commune| commune.postcodes.iter().any(|known| *known == postcode))
-    }
-
     /// The communes named by the end of the text, by the longest name that fits.
     pub(crate) fn at_the_end_of(&self, words: &[String]) -> Vec<&Commune> {
         let longest = self.longest_name.min(words.len());

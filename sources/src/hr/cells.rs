@@ -192,7 +192,7 @@ mod tests {
         check_money(&Data::Float(0.1 + 0.2), "0.30");
         check_money(&Data::Float(1.005), "1.01");
         check_money(&Data::Float(2.675), "2.68");
-        check_money(&Data::Float(30940.344_999_999_998), "30940.35");
+        check_money(&Data::Float(30_940.344_999_999_998), "30940.35");
         check_money(&Data::Float(9_999_999_999.99), "9999999999.99");
         check_money(&string("30 940"), "30940.00");
         check_money(&string("30\u{202f}940,5 €"), "30940.50");
