@@ -1,0 +1,5 @@
+//! The sources against the embedded broker, through real clients.
+
+mod generate;
+mod import;
+mod kafka;
