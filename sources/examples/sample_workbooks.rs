@@ -286,17 +286,20 @@ fn people(rng: &mut SmallRng) -> Result<Vec<Person>, Box<dyn Error>> {
 
 /// Who lives near walks or cycles more often; some of those who live far say that they do too.
 fn mode(home: usize, rng: &mut SmallRng) -> &'static str {
-    let by_sport = match home {
-        0..=7 => 0.6,
-        8..=19 => 0.4,
-        _ => 0.12,
+    let (walks, cycles) = match home {
+        0..=7 => (0.3, 0.32),
+        8..=19 => (0.08, 0.32),
+        _ => (0.09, 0.18),
     };
-    let near = home <= 7;
-    match (rng.random_bool(by_sport), rng.random_bool(0.45)) {
-        (true, true) if near || rng.random_bool(0.3) => "Marche/running",
-        (true, _) => "Vélo/Trottinette/Autres",
-        (false, true) => "Transports en commun",
-        (false, false) => "véhicule thermique/électrique",
+    let way = rng.random_range(0.0..1.0);
+    if way < walks {
+        "Marche/running"
+    } else if way < walks + cycles {
+        "Vélo/Trottinette/Autres"
+    } else if rng.random_bool(0.45) {
+        "Transports en commun"
+    } else {
+        "véhicule thermique/électrique"
     }
 }
 

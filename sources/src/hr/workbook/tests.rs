@@ -297,15 +297,28 @@ fn the_sample_has_the_quirks_of_real_files() {
         5
     );
 
-    let flags: Vec<_> = sample
-        .employees
-        .iter()
-        .filter_map(|e| {
-            let communes = crate::commute::Communes::bundled();
-            crate::commute::estimate(communes, e.adresse.as_deref()).flag
-        })
-        .collect();
+    let communes = crate::commute::Communes::bundled();
+    let ways = sample.employees.iter().map(|e| {
+        let estimate = crate::commute::estimate(communes, e.adresse.as_deref());
+        (e.moyen_deplacement.as_deref().unwrap_or_default(), estimate)
+    });
+    let ways: Vec<_> = ways.collect();
+    let flags: Vec<_> = ways.iter().filter_map(|(_, way)| way.flag).collect();
     assert!(flags.contains(&crate::commute::Flag::PostcodeMismatch));
     assert!(flags.contains(&crate::commute::Flag::UnknownCommune));
     assert!(flags.len() < 20, "{flags:?}");
+    let count = |mode: &str, from: f64, to: f64| {
+        let metres = ways
+            .iter()
+            .filter(|way| way.0 == mode)
+            .filter_map(|way| way.1.distance_m);
+        metres.filter(|metres| (from..=to).contains(metres)).count()
+    };
+    for (mode, limit) in [("Marche/running", 15e3), ("Vélo/Trottinette/Autres", 25e3)] {
+        let (near, far) = (count(mode, 0.0, limit), count(mode, limit + 1.0, 1e9));
+        assert!(
+            near >= 20 && (1..=10).contains(&far),
+            "{mode}: {near} near, {far} far"
+        );
+    }
 }
