@@ -116,9 +116,9 @@ pub(crate) fn row_key(column: &str, key: &[u8]) -> Option<i64> {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Error::new(ErrorKind::Internal, "reading a topic back failed").caused_by(error)
-    })?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(ErrorKind::Internal, "a Kafka task failed").caused_by(error))?
 }
 
 /// Shows every message between the start and the end that the topic has at the time of the call, in order of each partition.

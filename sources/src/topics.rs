@@ -1,9 +1,13 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use changes::{Error, ErrorKind, KafkaConfig, Purpose, Result, SourceTable, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::changelog::blocking;
 
 /// The database that the embedded sources stand for.
 const DATABASE: &str = "sportsdb";
@@ -68,29 +72,32 @@ impl SourceTopic {
 
 /// Creates the topics of the embedded sources that do not exist.
 pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
-    let topics = SourceTopic::all(kafka)?;
     let admin: AdminClient<DefaultClientContext> = kafka
         .client(&Purpose::Administer)
         .create()
         .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
-    let wanted: Vec<NewTopic<'_>> = topics
+    let admin = Arc::new(admin);
+    // Looking first spares those whose topics exist the right to create them.
+    let existing = existing(Arc::clone(&admin)).await?;
+    let topics = SourceTopic::all(kafka)?;
+    let missing: Vec<NewTopic<'_>> = topics
         .iter()
+        .filter(|topic| !existing.contains(topic.topic.as_str()))
         .map(|topic| {
             let replication = TopicReplication::Fixed(1);
             NewTopic::new(topic.topic.as_str(), topic.partitions, replication)
         })
         .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
     let options = AdminOptions::new()
         .request_timeout(Some(PATIENCE))
         .operation_timeout(Some(PATIENCE));
     let results = admin
-        .create_topics(&wanted, &options)
+        .create_topics(&missing, &options)
         .await
-        .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "could not create the topics")
-                .hint("Check that the brokers at kafka.brokers are reachable.")
-                .caused_by(error)
-        })?;
+        .map_err(unreachable)?;
     for result in results {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -101,4 +108,20 @@ pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+async fn existing(admin: Arc<AdminClient<DefaultClientContext>>) -> Result<BTreeSet<String>> {
+    blocking(move || {
+        let metadata = admin.inner().fetch_metadata(None, PATIENCE);
+        let metadata = metadata.map_err(unreachable)?;
+        let topics = metadata.topics().iter();
+        Ok(topics.map(|topic| topic.name().to_owned()).collect())
+    })
+    .await
+}
+
+fn unreachable(error: KafkaError) -> Error {
+    Error::new(ErrorKind::Unavailable, "could not create the topics")
+        .hint("Check that the brokers at kafka.brokers are reachable.")
+        .caused_by(error)
 }

@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
-use changes::{ChangeEvent, Clock, KafkaConfig, Op, Result};
+use changes::{ChangeEvent, Clock, Error, ErrorKind, KafkaConfig, Op, Result};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::activity::{Activity, event};
 use super::backfill::{Stamp, Step, steps};
@@ -21,6 +21,8 @@ const BATCH: usize = 500;
 const MAX_TICKS: f64 = 20.0;
 /// How old the knowledge of who works here may be.
 const ROSTER_AGE: Duration = Duration::from_secs(60);
+/// How long a shutdown waits for the broker.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How far the generator is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,34 +57,27 @@ pub async fn run(
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<GeneratorReport> {
     config.validate()?;
-    let topic = SourceTopic::sport_activities(kafka)?;
-    let roster = Roster::read(kafka, config.seed).await?;
-    let tail = Tail::read(kafka, &topic).await?;
-    allocator.rise_above(tail.last_lsn()).await?;
     let generator = Generator {
         publisher: Publisher::connect(kafka)?,
         kafka: kafka.clone(),
         allocator: allocator.clone(),
-        topic,
+        topic: SourceTopic::sport_activities(kafka)?,
         config,
         clock,
-        shutdown,
+        shutdown: shutdown.clone(),
         progress,
     };
-    let mut report = GeneratorReport::default();
-    let live = match tail.start() {
-        Start::Live { next_id } => Live::new(generator.config.seed, next_id, tail.activities()),
-        start => {
-            let Some(live) = generator.backfill(start, &roster, &mut report).await? else {
-                return Ok(report);
-            };
-            live
-        }
+    let out_of_patience = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
     };
-    report.complete = true;
-    (generator.progress)(Progress::BackfillComplete);
-    generator.live(live, roster, &mut report).await?;
-    Ok(report)
+    tokio::select! {
+        report = generator.play() => report,
+        () = out_of_patience => {
+            let message = "the broker did not acknowledge the generator's last events in time";
+            Err(Error::new(ErrorKind::Cancelled, message))
+        }
+    }
 }
 
 struct Generator<P> {
@@ -97,6 +92,24 @@ struct Generator<P> {
 }
 
 impl<P: Fn(Progress) + Send + Sync> Generator<P> {
+    async fn play(&self) -> Result<GeneratorReport> {
+        let roster = Roster::read(&self.kafka, self.config.seed).await?;
+        let tail = Tail::read(&self.kafka, &self.topic).await?;
+        self.allocator.rise_above(tail.last_lsn()).await?;
+        let mut report = GeneratorReport::default();
+        let live = match tail.start() {
+            Start::Live { next_id } => Live::new(self.config.seed, next_id, tail.activities()),
+            start => match self.backfill(start, &roster, &mut report).await? {
+                Some(live) => live,
+                None => return Ok(report),
+            },
+        };
+        report.complete = true;
+        (self.progress)(Progress::BackfillComplete);
+        self.live(live, roster, &mut report).await?;
+        Ok(report)
+    }
+
     /// Publishes the rest of the first load; `None` when the shutdown came before its end.
     async fn backfill(
         &self,
@@ -193,7 +206,10 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
                 _ = interval.tick() => {}
             }
             if read_at.elapsed() > ROSTER_AGE {
-                roster = Roster::read(&self.kafka, self.config.seed).await?;
+                match Roster::read(&self.kafka, self.config.seed).await {
+                    Ok(newer) => roster = newer,
+                    Err(error) => warn!(error = %error, "the employees could not be read again"),
+                }
                 read_at = Instant::now();
             }
             due += a_tick;

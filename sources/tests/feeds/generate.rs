@@ -210,3 +210,37 @@ async fn without_employees_there_is_a_hint() {
     );
     kafka.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_a_broker_that_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let kafka = Kafka::start(directory.path()).await;
+    import_sample(&kafka).await;
+    let (settings, allocator) = (kafka.config.clone(), kafka.allocator.clone());
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let (live, mut is_live) = tokio::sync::watch::channel(());
+    let progress = move |progress| {
+        if matches!(progress, Progress::Live { .. }) {
+            live.send_replace(());
+        }
+    };
+    let playing = tokio::spawn(async move {
+        run(
+            &settings,
+            &allocator,
+            config(2000.0),
+            clock(),
+            stop,
+            progress,
+        )
+        .await
+    });
+    is_live.changed().await.expect("live");
+    kafka.stop().await;
+    shutdown.cancel();
+    // Between two ticks it ends well; with events on their way it gives them up. Either way it ends.
+    if let Err(error) = playing.await.expect("it ends") {
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+    }
+}
