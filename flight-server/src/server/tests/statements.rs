@@ -194,16 +194,22 @@ async fn a_result_that_is_dropped_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_statement_ends_at_its_deadline() {
+async fn a_statement_ends_at_its_deadline_and_frees_its_threads() {
     let config = FlightConfig {
-        statement_timeout_seconds: 1,
+        statement_timeout_seconds: 3,
+        query_threads: 1,
         ..FlightConfig::default()
     };
     let mut running = Running::with(config).await;
-    let slow = "SELECT sum(a.value * b.value) AS s \
-                FROM range(0, 1000000) a CROSS JOIN range(0, 1000000) b";
-    let (code, message) = Running::refused(running.query(slow).await);
+    // One batch of the right side alone is far more than three seconds of work.
+    let endless = "SELECT sum(a.value * b.value) AS s \
+                   FROM range(0, 1000000) a CROSS JOIN range(0, 1000000) b";
+    let (code, message) = Running::refused(running.query(endless).await);
     assert_eq!(code, Code::DeadlineExceeded, "{message}");
+    let again = running
+        .query("SELECT count(*) AS n FROM bronze.employees")
+        .await;
+    assert_eq!(first(&again.expect("the thread is free")), 3);
 }
 
 #[tokio::test]
