@@ -32,9 +32,9 @@ use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
 
 /// Encoded messages that wait for the client, beside the one being made.
 const MESSAGES_WAITING: usize = 2;
-/// Plans and sessions kept for the next call on the same statement or epoch.
-const PLANS_KEPT: usize = 128;
-const SESSIONS_KEPT: usize = 4;
+/// Epochs kept for the next call, and the plans kept with each.
+const EPOCHS_KEPT: usize = 4;
+const PLANS_KEPT: usize = 64;
 /// Plans of longer statements are not kept.
 const LONGEST_KEPT: usize = 64 * 1024;
 
@@ -43,8 +43,7 @@ const LONGEST_KEPT: usize = 64 * 1024;
 pub(crate) struct Statements {
     reader: Reader,
     key: TicketKey,
-    sessions: Recent<SessionKey, Session>,
-    plans: Recent<Bytes, Statement>,
+    epochs: Recent<EpochKey, Arc<KeptEpoch>>,
     queries: QueryRuntime,
     permits: Arc<Semaphore>,
     timeout: Duration,
@@ -68,8 +67,7 @@ impl Statements {
             queries: QueryRuntime::start(config.query_threads)?,
             reader,
             key,
-            sessions: Recent::new(SESSIONS_KEPT),
-            plans: Recent::new(PLANS_KEPT),
+            epochs: Recent::new(EPOCHS_KEPT),
             permits: Arc::new(Semaphore::new(config.max_statements)),
             timeout: config.statement_timeout(),
             stopping,
@@ -78,21 +76,29 @@ impl Statements {
 
     /// The tables that a caller browses.
     pub(crate) async fn session(&self, options: &SessionOptions) -> Result<Session> {
+        Ok(self.kept_epoch(options).await?.session.clone())
+    }
+
+    async fn kept_epoch(&self, options: &SessionOptions) -> Result<Arc<KeptEpoch>> {
         let manifest = match options.epoch {
             Some(epoch) => self.reader.epoch(epoch).await?,
             None => self.reader.latest().await?,
         };
         let key = (manifest.epoch, options.schema.clone());
-        if let Some(session) = self.sessions.get(&key) {
-            return Ok(session);
+        if let Some(kept) = self.epochs.get(&key) {
+            return Ok(kept);
         }
         let session = self.reader.session(manifest)?;
         let session = match &options.schema {
             Some(schema) => session.in_schema(schema)?,
             None => session,
         };
-        self.sessions.keep(key, session.clone());
-        Ok(session)
+        let kept = Arc::new(KeptEpoch {
+            session,
+            plans: Recent::new(PLANS_KEPT),
+        });
+        self.epochs.keep(key, kept.clone());
+        Ok(kept)
     }
 
     /// A handle for `sql` that clients may execute any number of times.
@@ -209,21 +215,21 @@ impl Statements {
         epoch: Option<u64>,
     ) -> Result<(Statement, Bytes)> {
         let schema = (!handle.schema.is_empty()).then(|| handle.schema.clone());
-        let session = self.session(&SessionOptions { schema, epoch }).await?;
+        let kept = self.kept_epoch(&SessionOptions { schema, epoch }).await?;
         let ticket = StatementTicket {
             statement: handle.clone(),
-            epoch: session.epoch(),
+            epoch: kept.session.epoch(),
         };
         let ticket = self.key.seal(Purpose::Statement, &ticket);
-        if let Some(statement) = self.plans.get(&ticket) {
+        if let Some(statement) = kept.plans.get(&ticket) {
             return Ok((statement, ticket));
         }
-        let mut statement = session.prepare(&handle.sql).await?;
+        let mut statement = kept.session.prepare(&handle.sql).await?;
         if let Some(row) = bound_row(handle)? {
             statement = statement.bind(&row)?;
         }
         if ticket.len() <= LONGEST_KEPT {
-            self.plans.keep(ticket.clone(), statement.clone());
+            kept.plans.keep(ticket.clone(), statement.clone());
         }
         Ok((statement, ticket))
     }
@@ -323,11 +329,20 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        metrics::observe_statement(self.outcome, self.started.elapsed());
+        let elapsed = self.started.elapsed();
+        metrics::observe_statement(self.outcome, elapsed);
+        tracing::debug!(outcome = ?self.outcome, ?elapsed, "statement ended");
     }
 }
 
-type SessionKey = (u64, Option<String>);
+/// An epoch and the schema of unqualified names.
+type EpochKey = (u64, Option<String>);
+
+/// What calls on the same epoch share; plans go with their epoch.
+struct KeptEpoch {
+    session: Session,
+    plans: Recent<Bytes, Statement>,
+}
 
 /// The most recently used of something, found by key.
 struct Recent<K, V> {

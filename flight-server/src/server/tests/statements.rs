@@ -130,7 +130,8 @@ async fn a_users_mistake_is_never_an_internal_error() {
             Code::InvalidArgument | Code::NotFound | Code::Unimplemented
         );
         assert!(users, "{sql}: {code:?} {message}");
-        assert!(!message.is_empty(), "{sql}");
+        let readable = !message.is_empty() && !message.contains("Error(");
+        assert!(readable, "{sql}: {message}");
     }
     let (_, message) = Running::refused(running.query("DELETE FROM bronze.employees").await);
     assert!(message.contains("hint: "), "{message}");
