@@ -237,7 +237,7 @@ impl Table {
             Some(properties),
             NonZeroU64::new(TARGET_FILE_BYTES),
             None,
-            deltalake_core::table::config::DataSkippingNumIndexedCols::AllColumns,
+            "-1".try_into().unwrap_or_default(),
             Some(layout.stats_columns.clone()),
         );
         let store = self.delta.log_store().object_store(None);
@@ -316,11 +316,13 @@ impl Table {
             .snapshot()?
             .metadata()
             .clone()
-            .with_schema(&schema)?
+            .with_schema(&schema)
+            .map_err(deltalake_core::DeltaTableError::from)?
             .add_config_key(
                 "delta.dataSkippingStatsColumns".to_owned(),
                 layout.stats_columns.join(","),
-            )?;
+            )
+            .map_err(deltalake_core::DeltaTableError::from)?;
         Ok(Action::Metadata(metadata))
     }
 }

@@ -94,7 +94,10 @@ impl From<DataFusionError> for Error {
                 Err(other) => Self::new(ErrorKind::Internal, other.to_string()),
             };
         }
-        let message = plain(&error.strip_backtrace());
+        let message = match error.find_root() {
+            DataFusionError::SQL(parser, _) => plain(&parser.to_string()),
+            _ => plain(&error.strip_backtrace()),
+        };
         Self::new(kind, message)
     }
 }
@@ -125,6 +128,7 @@ fn plain(text: &str) -> String {
         let stripped = [
             "Error during planning: ",
             "SQL error: ",
+            "sql parser error: ",
             "Schema error: ",
             "Execution error: ",
             "Arrow error: ",

@@ -112,10 +112,8 @@ impl Lake {
     /// Writes a file that must not be there yet; `false` when it is.
     pub(crate) async fn create(&self, relative: &str, content: Vec<u8>) -> Result<bool> {
         let options = PutOptions::from(PutMode::Create);
-        let put = self
-            .store
-            .put_opts(&self.path(relative)?, content.into(), options);
-        match put.await {
+        let path = self.path(relative)?;
+        match self.store.put_opts(&path, content.into(), options).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(error.into()),

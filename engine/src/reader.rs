@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::{CATALOG, TableName};
 use crate::pinned::PinnedTable;
-use crate::session::{Sessions, SourceConfig, public_view};
+use crate::session::{Sessions, SourceConfig, in_schema, public_view};
 use crate::snapshots::Snapshots;
 use crate::statement::Statement;
 
@@ -197,6 +197,17 @@ impl Session {
     /// The tables of this epoch, by schema and name.
     pub fn tables(&self) -> &[TableInfo] {
         &self.tables
+    }
+
+    /// The same session, with unqualified names looked up in `schema`.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such schema.
+    pub fn in_schema(&self, schema: &str) -> Result<Self> {
+        Ok(Self {
+            context: in_schema(&self.context, schema)?,
+            ..self.clone()
+        })
     }
 
     /// Parses and plans one reading statement. Nothing runs.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
-    MemorySchemaProvider, SchemaProvider, TableProvider, ViewTable,
+    MemorySchemaProvider, SchemaProvider, TableProvider,
 };
+use datafusion::datasource::ViewTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -18,7 +19,7 @@ use datafusion::logical_expr::{LogicalPlanBuilder, col, ident, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::functions::{self, Image};
 use crate::name::{CATALOG, DEFAULT_SCHEMA, LAYERS, TableName};
 
@@ -124,6 +125,23 @@ impl Sessions {
             .build();
         Ok(SessionContext::new_with_state(state))
     }
+}
+
+/// The same session with another default schema.
+pub(crate) fn in_schema(context: &SessionContext, schema: &str) -> Result<SessionContext> {
+    if !LAYERS.contains(&schema) {
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no schema \"{schema}\""))
+            .hint(format!("The schemas are {}.", LAYERS.join(", "))));
+    }
+    let state = context.state();
+    let config = state
+        .config()
+        .clone()
+        .with_default_catalog_and_schema(CATALOG, schema);
+    let state = SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build();
+    Ok(SessionContext::new_with_state(state))
 }
 
 /// What readers see of a stored table: bronze with its images, `@cdc` tables without hidden columns and deleted rows.

@@ -4,11 +4,13 @@ use arrow::array::{Array, ArrayRef};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
@@ -111,7 +113,7 @@ impl Statement {
             )));
         }
         let state = self.context.state();
-        let physical = state.create_physical_plan(&self.plan).await?;
+        let physical = yielding(state.create_physical_plan(&self.plan).await?)?;
         let stream = execute_stream(physical, self.context.task_ctx())?;
         let schema = self.schema;
         let aligned = {
@@ -120,6 +122,20 @@ impl Statement {
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, aligned)))
     }
+}
+
+/// A join may make millions of batches from one of its input without a pause, in which nothing could stop it.
+/// DataFusion itself only makes the leaves and exchanges of a plan pause.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let multiplies = node.name().ends_with("JoinExec") || node.name() == "UnnestExec";
+        Ok(if multiplies {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    })
+    .data()
 }
 
 fn check_reading(parsed: &Parsed) -> Result<()> {

@@ -1,1 +1,25 @@
+//! Arrow Flight SQL over the engine: statements, prepared statements and catalogs for ADBC, JDBC and
+//! ODBC clients, read-only.
+//!
+//! The path of a query is `FlightInfo (plan) -> ticket -> DoGet -> Statement -> stream -> FlightData`.
+//! No state that a client depends on is kept but session options: tickets and prepared handles are
+//! sealed and hold what they need. Only this crate names tonic.
 
+mod columns;
+mod config;
+mod encode;
+mod errors;
+mod metadata;
+mod metrics;
+mod query_runtime;
+mod server;
+mod service;
+mod session;
+mod sql_info;
+mod statement;
+mod ticket;
+mod wrapper;
+
+pub use config::FlightConfig;
+pub use server::serve;
+pub use ticket::TicketKey;

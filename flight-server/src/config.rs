@@ -1,0 +1,171 @@
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use engine::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+use crate::ticket::TicketKey;
+
+/// The `[flight]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlightConfig {
+    /// Address and port that Flight SQL clients connect to.
+    pub listen: String,
+    /// Serves an address that other machines reach, although nobody signs in and nothing is encrypted.
+    pub insecure: bool,
+    /// Largest message a client may send, in bytes.
+    pub max_message_bytes: usize,
+    /// Calls that one connection may have open at once.
+    pub max_calls_per_connection: u32,
+    /// Statements that may run at once; more are refused, not queued.
+    pub max_statements: usize,
+    /// Threads that run queries; 0 for one a core.
+    pub query_threads: usize,
+    /// Sessions whose options are kept; the one unused for longest is forgotten first.
+    pub max_sessions: usize,
+    /// Seconds after which the options of an unused session are forgotten.
+    pub session_idle_seconds: u64,
+    /// Seconds a statement may take, from planning to the last row the client takes.
+    pub statement_timeout_seconds: u64,
+    /// Seals tickets, handles and tokens; none means a fresh key, and that they end with the process.
+    #[serde(skip)]
+    pub key: Option<TicketKey>,
+}
+
+impl Default for FlightConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:50051".to_owned(),
+            insecure: false,
+            max_message_bytes: 16 * 1024 * 1024,
+            max_calls_per_connection: 256,
+            max_statements: 256,
+            query_threads: 0,
+            max_sessions: 10_000,
+            session_idle_seconds: 12 * 60 * 60,
+            statement_timeout_seconds: 30 * 60,
+            key: None,
+        }
+    }
+}
+
+impl FlightConfig {
+    /// Refuses values that could not serve.
+    pub fn validate(&self) -> Result<()> {
+        let limits = [
+            ("max_message_bytes", self.max_message_bytes as u64),
+            (
+                "max_calls_per_connection",
+                u64::from(self.max_calls_per_connection),
+            ),
+            ("max_statements", self.max_statements as u64),
+            ("max_sessions", self.max_sessions as u64),
+            ("session_idle_seconds", self.session_idle_seconds),
+            ("statement_timeout_seconds", self.statement_timeout_seconds),
+        ];
+        for (name, value) in limits {
+            if value == 0 {
+                return Err(Error::invalid(format!("flight.{name} is 0"))
+                    .hint("Give it a number above 0, or leave it out for the default."));
+            }
+        }
+        let addresses = self.listen.to_socket_addrs().map_err(|err| {
+            Error::invalid(format!("flight.listen \"{}\" is no address", self.listen))
+                .hint("Write it as \"127.0.0.1:50051\".")
+                .caused_by(err)
+        })?;
+        for address in addresses {
+            self.admit(address.ip())?;
+        }
+        Ok(())
+    }
+
+    /// Binds the configured address.
+    pub async fn bind(&self) -> Result<TcpListener> {
+        self.validate()?;
+        TcpListener::bind(&self.listen).await.map_err(|err| {
+            let kind = match err.kind() {
+                std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
+                _ => ErrorKind::Unavailable,
+            };
+            Error::new(kind, format!("cannot listen on \"{}\"", self.listen))
+                .hint("Stop what uses that port, or set flight.listen to another one.")
+                .caused_by(err)
+        })
+    }
+
+    /// Without users and TLS only this machine may connect.
+    pub(crate) fn admit(&self, ip: std::net::IpAddr) -> Result<()> {
+        if ip.is_loopback() || self.insecure {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::PermissionDenied,
+            format!(
+                "flight.listen {ip} is reached by other machines, and there are no users and no TLS"
+            ),
+        )
+        .hint("Listen on 127.0.0.1, or set flight.insecure = true if anybody may read everything."))
+    }
+
+    pub(crate) fn statement_timeout(&self) -> Duration {
+        Duration::from_secs(self.statement_timeout_seconds)
+    }
+
+    pub(crate) fn session_idle(&self) -> Duration {
+        Duration::from_secs(self.session_idle_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(listen: &str, insecure: bool) -> FlightConfig {
+        FlightConfig {
+            listen: listen.to_owned(),
+            insecure,
+            ..FlightConfig::default()
+        }
+    }
+
+    #[test]
+    fn only_loopback_without_users() {
+        assert!(listening("127.0.0.1:0", false).validate().is_ok());
+        assert!(listening("[::1]:0", false).validate().is_ok());
+        assert!(listening("0.0.0.0:0", true).validate().is_ok());
+        let error = listening("0.0.0.0:0", false)
+            .validate()
+            .expect_err("reachable");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(error.hint_text().is_some());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let error = listening("somewhere", false)
+            .validate()
+            .expect_err("no port");
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_refused() {
+        let config = FlightConfig {
+            max_statements: 0,
+            ..FlightConfig::default()
+        };
+        let error = config.validate().expect_err("zero");
+        assert_eq!(error.to_string(), "flight.max_statements is 0");
+    }
+
+    #[tokio::test]
+    async fn a_port_taken_is_a_conflict() {
+        let first = listening("127.0.0.1:0", false).bind().await.expect("free");
+        let taken = first.local_addr().expect("bound").to_string();
+        let error = listening(&taken, false).bind().await.expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+    }
+}

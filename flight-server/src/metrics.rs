@@ -1,0 +1,113 @@
+//! What this crate measures, as OpenTelemetry instruments of the meter `flight`:
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `flight_statements` | counter | `outcome`: ok, failed, abandoned |
+//! | `flight_statement_seconds` | histogram, seconds | `outcome` |
+//! | `flight_statements_running` | up-down counter | |
+//! | `flight_rows` | counter | |
+//! | `flight_bytes` | counter, bytes of record batches | |
+//! | `flight_calls` | counter | `call`: the RPC, `code`: the gRPC code |
+//! | `flight_sessions` | up-down counter | |
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Histogram, UpDownCounter};
+use opentelemetry::{KeyValue, global};
+use tonic::Code;
+
+const OUTCOME: &str = "outcome";
+
+/// How a statement's result stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Failed,
+    /// The client went away before the last row.
+    Abandoned,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+pub(crate) fn observe_statement_started() {
+    INSTRUMENTS.running.add(1, &[]);
+}
+
+pub(crate) fn observe_statement(outcome: Outcome, elapsed: Duration) {
+    let labels = [KeyValue::new(OUTCOME, outcome.label())];
+    INSTRUMENTS.running.add(-1, &[]);
+    INSTRUMENTS.statements.add(1, &labels);
+    INSTRUMENTS.seconds.record(elapsed.as_secs_f64(), &labels);
+}
+
+pub(crate) fn observe_rows(rows: usize) {
+    INSTRUMENTS.rows.add(rows as u64, &[]);
+}
+
+pub(crate) fn observe_bytes(bytes: usize) {
+    INSTRUMENTS.bytes.add(bytes as u64, &[]);
+}
+
+pub(crate) fn observe_call(call: &'static str, code: Code) {
+    let code = format!("{code:?}");
+    let labels = [KeyValue::new("call", call), KeyValue::new("code", code)];
+    INSTRUMENTS.calls.add(1, &labels);
+}
+
+pub(crate) fn observe_sessions(change: i64) {
+    INSTRUMENTS.sessions.add(change, &[]);
+}
+
+struct Instruments {
+    statements: Counter<u64>,
+    seconds: Histogram<f64>,
+    running: UpDownCounter<i64>,
+    rows: Counter<u64>,
+    bytes: Counter<u64>,
+    calls: Counter<u64>,
+    sessions: UpDownCounter<i64>,
+}
+
+/// Made on first use, which is after the process installed its meter provider.
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
+    let meter = global::meter("flight");
+    Instruments {
+        statements: meter
+            .u64_counter("flight_statements")
+            .with_description("Statements executed")
+            .build(),
+        seconds: meter
+            .f64_histogram("flight_statement_seconds")
+            .with_description("From planning to the last row taken by the client")
+            .build(),
+        running: meter
+            .i64_up_down_counter("flight_statements_running")
+            .with_description("Statements whose result is being read")
+            .build(),
+        rows: meter
+            .u64_counter("flight_rows")
+            .with_description("Rows sent")
+            .build(),
+        bytes: meter
+            .u64_counter("flight_bytes")
+            .with_description("Bytes of record batches sent")
+            .build(),
+        calls: meter
+            .u64_counter("flight_calls")
+            .with_description("Calls answered")
+            .build(),
+        sessions: meter
+            .i64_up_down_counter("flight_sessions")
+            .with_description("Sessions whose options are kept")
+            .build(),
+    }
+});

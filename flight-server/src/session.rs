@@ -1,0 +1,261 @@
+//! Who calls, and the options that a caller set for its session.
+
+pub(crate) mod messages;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
+use parking_lot::Mutex;
+use tonic::metadata::MetadataMap;
+
+use crate::config::FlightConfig;
+use crate::metrics;
+use crate::ticket::{Purpose, SessionToken, TicketKey};
+
+const COOKIE: &str = "arrow_flight_session_id";
+
+/// Some clients send Basic credentials without padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What a session pins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SessionOptions {
+    /// Schema of unqualified names; the default schema when unset.
+    pub(crate) schema: Option<String>,
+    /// Epoch of every statement; the newest when unset.
+    pub(crate) epoch: Option<u64>,
+}
+
+/// Who sent a call. Without users everybody is anonymous, and a token only tells sessions apart.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    session: Option<SessionToken>,
+    pub(crate) options: SessionOptions,
+}
+
+/// Issues tokens and keeps the options of the sessions that set any.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    key: TicketKey,
+    next_id: AtomicU64,
+    max: usize,
+    idle: Duration,
+    kept: Mutex<HashMap<u64, Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    options: SessionOptions,
+    used: Instant,
+}
+
+impl Sessions {
+    /// `first_id` differs from start to start, so that a token of an earlier one names no session.
+    pub(crate) fn new(key: TicketKey, first_id: u64, config: &FlightConfig) -> Self {
+        Self {
+            key,
+            next_id: AtomicU64::new(first_id),
+            max: config.max_sessions,
+            idle: config.session_idle(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// A token for whoever signs in with these call headers.
+    pub(crate) fn sign_in(&self, headers: &MetadataMap) -> String {
+        self.issue(user_of(headers)).1
+    }
+
+    /// Reads the token off a call's headers. One that is not ours is no session, not a refusal:
+    /// there are no users to be refused.
+    pub(crate) fn caller(&self, headers: &MetadataMap) -> Caller {
+        let tokens = bearer(headers).into_iter().chain(cookie(headers));
+        let session = tokens
+            .filter_map(|token| URL_SAFE_NO_PAD.decode(token).ok())
+            .find_map(|sealed| {
+                self.key
+                    .open::<SessionToken>(Purpose::Session, &sealed)
+                    .ok()
+            });
+        let mut options = SessionOptions::default();
+        if let Some(session) = &session
+            && let Some(kept) = self.kept.lock().get_mut(&session.id)
+            && kept.used.elapsed() < self.idle
+        {
+            kept.used = Instant::now();
+            options = kept.options.clone();
+        }
+        Caller { session, options }
+    }
+
+    /// Keeps the options of a caller; a token when the caller had no session yet.
+    pub(crate) fn keep(&self, caller: &Caller, options: SessionOptions) -> Option<String> {
+        let (id, token) = match &caller.session {
+            Some(session) => (session.id, None),
+            None => {
+                let (id, token) = self.issue(String::new());
+                (id, Some(token))
+            }
+        };
+        let mut kept = self.kept.lock();
+        let before = kept.len();
+        kept.retain(|_, session| session.used.elapsed() < self.idle);
+        if kept.len() >= self.max && !kept.contains_key(&id) {
+            let oldest = kept.iter().min_by_key(|(_, session)| session.used);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                kept.remove(&oldest);
+            }
+        }
+        let used = Instant::now();
+        kept.insert(id, Kept { options, used });
+        metrics::observe_sessions(kept.len() as i64 - before as i64);
+        token
+    }
+
+    /// Forgets the options of a caller's session.
+    pub(crate) fn close(&self, caller: &Caller) {
+        if let Some(session) = &caller.session
+            && self.kept.lock().remove(&session.id).is_some()
+        {
+            metrics::observe_sessions(-1);
+        }
+    }
+
+    fn issue(&self, user: String) -> (u64, String) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let sealed = self.key.seal(Purpose::Session, &SessionToken { id, user });
+        (id, URL_SAFE_NO_PAD.encode(sealed))
+    }
+}
+
+/// The `Set-Cookie` of a token, for clients that keep cookies.
+pub(crate) fn set_cookie(token: &str) -> String {
+    format!("{COOKIE}={token}; HttpOnly; SameSite=Strict")
+}
+
+fn header<'a>(headers: &'a MetadataMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn credentials<'a>(headers: &'a MetadataMap, scheme: &str) -> Option<&'a str> {
+    let (found, credentials) = header(headers, "authorization")?.split_once(' ')?;
+    found
+        .eq_ignore_ascii_case(scheme)
+        .then(|| credentials.trim())
+}
+
+fn bearer(headers: &MetadataMap) -> Option<&str> {
+    credentials(headers, "bearer")
+}
+
+fn cookie(headers: &MetadataMap) -> Option<&str> {
+    header(headers, "cookie")?
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+fn user_of(headers: &MetadataMap) -> String {
+    let decoded = credentials(headers, "basic").and_then(|text| {
+        let bytes = LENIENT.decode(text).or_else(|_| STANDARD.decode(text));
+        String::from_utf8(bytes.ok()?).ok()
+    });
+    match decoded.as_deref().and_then(|text| text.split_once(':')) {
+        Some((user, _password)) => user.to_owned(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(max: usize) -> Sessions {
+        let config = FlightConfig {
+            max_sessions: max,
+            ..FlightConfig::default()
+        };
+        Sessions::new(TicketKey::new([3; 32]), 100, &config)
+    }
+
+    fn headers(name: &'static str, value: &str) -> MetadataMap {
+        let mut headers = MetadataMap::new();
+        headers.insert(name, value.parse().expect("ascii"));
+        headers
+    }
+
+    fn pinned(epoch: u64) -> SessionOptions {
+        SessionOptions {
+            schema: None,
+            epoch: Some(epoch),
+        }
+    }
+
+    #[test]
+    fn options_follow_the_token_as_bearer_or_cookie() {
+        let sessions = sessions(10);
+        let token = sessions.sign_in(&MetadataMap::new());
+        let bearer = headers("authorization", &format!("Bearer {token}"));
+        let fresh = sessions.keep(&sessions.caller(&bearer), pinned(7));
+        assert_eq!(fresh, None);
+        assert_eq!(sessions.caller(&bearer).options, pinned(7));
+        let cookie = headers("cookie", &format!("a=b; {COOKIE}={token}"));
+        assert_eq!(sessions.caller(&cookie).options, pinned(7));
+        sessions.close(&sessions.caller(&bearer));
+        assert_eq!(sessions.caller(&bearer).options, SessionOptions::default());
+    }
+
+    #[test]
+    fn who_never_signed_in_gets_a_token_with_the_first_option() {
+        let sessions = sessions(10);
+        let nobody = sessions.caller(&MetadataMap::new());
+        let token = sessions.keep(&nobody, pinned(7)).expect("a token");
+        let bearer = headers("authorization", &format!("Bearer {token}"));
+        assert_eq!(sessions.caller(&bearer).options, pinned(7));
+    }
+
+    #[test]
+    fn a_foreign_token_is_no_session() {
+        let sessions = sessions(10);
+        for value in ["Bearer abc", "Bearer", "Basic !!", "Nonsense x y"] {
+            let caller = sessions.caller(&headers("authorization", value));
+            assert!(caller.session.is_none(), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_session_unused_for_longest_makes_room() {
+        let sessions = sessions(2);
+        let tokens: Vec<String> = (1..=3)
+            .map(|epoch| {
+                let token = sessions.sign_in(&MetadataMap::new());
+                let bearer = headers("authorization", &format!("Bearer {token}"));
+                sessions.keep(&sessions.caller(&bearer), pinned(epoch));
+                token
+            })
+            .collect();
+        let options = |token: &String| {
+            let bearer = headers("authorization", &format!("Bearer {token}"));
+            sessions.caller(&bearer).options
+        };
+        assert_eq!(options(&tokens[0]), SessionOptions::default());
+        assert_eq!(options(&tokens[1]), pinned(2));
+        assert_eq!(options(&tokens[2]), pinned(3));
+    }
+
+    #[test]
+    fn basic_credentials_are_read_with_and_without_padding() {
+        for value in ["Basic YW5uOnB3", "Basic YW5uYTpwdw==", "Basic YW5uYTpwdw"] {
+            let user = user_of(&headers("authorization", value));
+            assert!(user == "ann" || user == "anna", "{value}: {user}");
+        }
+    }
+}

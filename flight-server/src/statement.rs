@@ -1,0 +1,393 @@
+//! Statements from their planning to the last row: a FlightInfo plans, a DoGet executes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoder;
+use arrow_flight::sql::ActionCreatePreparedStatementResult;
+use arrow_flight::utils::flight_data_to_batches;
+use bytes::Bytes;
+use engine::{Error, ErrorKind, Reader, Result, Session, Statement};
+use futures::{TryStreamExt, stream};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinError;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use crate::config::FlightConfig;
+use crate::encode::{self, DataStream};
+use crate::errors;
+use crate::metrics::{self, Outcome};
+use crate::query_runtime::QueryRuntime;
+use crate::session::SessionOptions;
+use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
+
+/// Encoded messages that wait for the client, beside the one being made.
+const MESSAGES_WAITING: usize = 2;
+/// Epochs kept for the next call, and the plans kept with each.
+const EPOCHS_KEPT: usize = 4;
+const PLANS_KEPT: usize = 64;
+/// Plans of longer statements are not kept.
+const LONGEST_KEPT: usize = 64 * 1024;
+
+/// Plans and runs what clients ask for. Keeps nothing a client depends on: a ticket or handle holds
+/// all that it needs, and the plans kept here only save work.
+pub(crate) struct Statements {
+    reader: Reader,
+    key: TicketKey,
+    epochs: Recent<EpochKey, Arc<KeptEpoch>>,
+    queries: QueryRuntime,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+    stopping: CancellationToken,
+}
+
+/// What a FlightInfo tells about a planned statement.
+pub(crate) struct Planned {
+    pub(crate) ticket: Bytes,
+    pub(crate) schema: SchemaRef,
+}
+
+impl Statements {
+    pub(crate) fn new(
+        reader: Reader,
+        key: TicketKey,
+        config: &FlightConfig,
+        stopping: CancellationToken,
+    ) -> Result<Self> {
+        Ok(Self {
+            queries: QueryRuntime::start(config.query_threads)?,
+            reader,
+            key,
+            epochs: Recent::new(EPOCHS_KEPT),
+            permits: Arc::new(Semaphore::new(config.max_statements)),
+            timeout: config.statement_timeout(),
+            stopping,
+        })
+    }
+
+    /// The tables that a caller browses.
+    pub(crate) async fn session(&self, options: &SessionOptions) -> Result<Session> {
+        Ok(self.kept_epoch(options).await?.session.clone())
+    }
+
+    async fn kept_epoch(&self, options: &SessionOptions) -> Result<Arc<KeptEpoch>> {
+        let manifest = match options.epoch {
+            Some(epoch) => self.reader.epoch(epoch).await?,
+            None => self.reader.latest().await?,
+        };
+        let key = (manifest.epoch, options.schema.clone());
+        if let Some(kept) = self.epochs.get(&key) {
+            return Ok(kept);
+        }
+        let session = self.reader.session(manifest)?;
+        let session = match &options.schema {
+            Some(schema) => session.in_schema(schema)?,
+            None => session,
+        };
+        let kept = Arc::new(KeptEpoch {
+            session,
+            plans: Recent::new(PLANS_KEPT),
+        });
+        self.epochs.keep(key, kept.clone());
+        Ok(kept)
+    }
+
+    /// A handle for `sql` that clients may execute any number of times.
+    pub(crate) async fn prepare(
+        &self,
+        sql: String,
+        options: &SessionOptions,
+    ) -> Result<ActionCreatePreparedStatementResult> {
+        let handle = PreparedHandle {
+            sql,
+            parameters: Vec::new(),
+            schema: options.schema.clone().unwrap_or_default(),
+        };
+        let (statement, _) = self.plan(&handle, options.epoch).await?;
+        let schema = encode::wire_schema(&statement.schema());
+        Ok(ActionCreatePreparedStatementResult {
+            prepared_statement_handle: self.key.seal(Purpose::Prepared, &handle),
+            dataset_schema: encode::schema_bytes(&schema)?,
+            parameter_schema: encode::schema_bytes(&statement.parameters())?,
+        })
+    }
+
+    /// The handle of the same statement with other parameters; `None` unbinds them.
+    pub(crate) async fn bind(
+        &self,
+        handle: &[u8],
+        row: Option<RecordBatch>,
+        options: &SessionOptions,
+    ) -> Result<Bytes> {
+        let mut handle: PreparedHandle = self.key.open(Purpose::Prepared, handle)?;
+        handle.parameters = match row {
+            Some(row) if row.num_columns() > 0 => encode::row_messages(row)?,
+            _ => Vec::new(),
+        };
+        self.plan(&handle, options.epoch).await?;
+        Ok(self.key.seal(Purpose::Prepared, &handle))
+    }
+
+    /// Plans SQL text for one execution.
+    pub(crate) async fn plan_text(&self, sql: String, options: &SessionOptions) -> Result<Planned> {
+        let handle = PreparedHandle {
+            sql,
+            parameters: Vec::new(),
+            schema: options.schema.clone().unwrap_or_default(),
+        };
+        self.planned(handle, options).await
+    }
+
+    /// Plans a prepared statement for one execution.
+    pub(crate) async fn plan_prepared(
+        &self,
+        handle: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Planned> {
+        let handle = self.key.open(Purpose::Prepared, handle)?;
+        self.planned(handle, options).await
+    }
+
+    async fn planned(&self, handle: PreparedHandle, options: &SessionOptions) -> Result<Planned> {
+        let (statement, ticket) = self.plan(&handle, options.epoch).await?;
+        Ok(Planned {
+            ticket,
+            schema: encode::wire_schema(&statement.schema()),
+        })
+    }
+
+    /// Executes a ticket. Dropping the stream ends the work.
+    pub(crate) async fn run(&self, ticket: &[u8]) -> Result<DataStream> {
+        let StatementTicket { statement, epoch } = self.key.open(Purpose::Statement, ticket)?;
+        let permit = self.permits.clone().try_acquire_owned().map_err(|err| {
+            Error::new(
+                ErrorKind::ResourceExhausted,
+                "too many statements are running",
+            )
+            .hint("Close results that are no longer read, or raise flight.max_statements.")
+            .caused_by(err)
+        })?;
+        let mut watch = Watch::start(self.timeout, self.stopping.clone());
+        let started = async {
+            let (statement, _) = self.plan(&statement, Some(epoch)).await?;
+            let schema = encode::wire_schema(&statement.schema());
+            // The operators start tasks of their own on the runtime that they are executed on.
+            let batches = self.queries.spawn(statement.execute()).await;
+            Ok::<_, Error>(encode::encoded(schema, batches.map_err(broken)??))
+        };
+        let messages = tokio::select! {
+            started = started => started.inspect_err(|_| watch.outcome = Outcome::Failed)?,
+            error = &mut watch.cut => {
+                watch.outcome = Outcome::Failed;
+                return Err(error);
+            }
+        };
+        let (sender, receiver) = mpsc::channel(MESSAGES_WAITING);
+        let producer = self.queries.spawn(async move {
+            let sent = send_all(messages, sender).await;
+            drop(permit);
+            sent
+        });
+        let answer = Answer {
+            messages: receiver,
+            producer: Some(producer),
+            watch,
+        };
+        Ok(Box::pin(stream::unfold(answer, |mut answer| async move {
+            let item = answer.next().await?;
+            Some((item, answer))
+        })))
+    }
+
+    /// The plan of a statement at an epoch (the newest for `None`), and its ticket.
+    async fn plan(
+        &self,
+        handle: &PreparedHandle,
+        epoch: Option<u64>,
+    ) -> Result<(Statement, Bytes)> {
+        let schema = (!handle.schema.is_empty()).then(|| handle.schema.clone());
+        let kept = self.kept_epoch(&SessionOptions { schema, epoch }).await?;
+        let ticket = StatementTicket {
+            statement: handle.clone(),
+            epoch: kept.session.epoch(),
+        };
+        let ticket = self.key.seal(Purpose::Statement, &ticket);
+        if let Some(statement) = kept.plans.get(&ticket) {
+            return Ok((statement, ticket));
+        }
+        let mut statement = kept.session.prepare(&handle.sql).await?;
+        if let Some(row) = bound_row(handle)? {
+            statement = statement.bind(&row)?;
+        }
+        if ticket.len() <= LONGEST_KEPT {
+            kept.plans.keep(ticket.clone(), statement.clone());
+        }
+        Ok((statement, ticket))
+    }
+}
+
+/// A result on its way to the client.
+struct Answer {
+    messages: mpsc::Receiver<FlightData>,
+    /// Gone once the stream has ended.
+    producer: Option<AbortOnDropHandle<Result<(), Status>>>,
+    watch: Watch,
+}
+
+impl Answer {
+    /// An error comes from the end of the producer and not through the channel, so that a result that
+    /// was cut short never looks complete.
+    async fn next(&mut self) -> Option<Result<FlightData, Status>> {
+        let producer = self.producer.as_mut()?;
+        let ended = tokio::select! {
+            biased;
+            error = &mut self.watch.cut => Err(errors::status(error)),
+            message = self.messages.recv() => match message {
+                Some(message) => return Some(Ok(message)),
+                None => producer.await.unwrap_or_else(|join| Err(errors::status(broken(join)))),
+            },
+        };
+        self.producer = None;
+        self.watch.outcome = match &ended {
+            Ok(()) => Outcome::Ok,
+            Err(_) => Outcome::Failed,
+        };
+        ended.err().map(Err)
+    }
+}
+
+async fn send_all(
+    messages: FlightDataEncoder,
+    sender: mpsc::Sender<FlightData>,
+) -> Result<(), Status> {
+    let mut messages = messages.map_err(encode::encoding_status);
+    while let Some(message) = messages.try_next().await? {
+        metrics::observe_bytes(message.data_body.len());
+        if sender.send(message).await.is_err() {
+            return Err(Status::cancelled("the client went away"));
+        }
+    }
+    Ok(())
+}
+
+fn bound_row(handle: &PreparedHandle) -> Result<Option<RecordBatch>> {
+    if handle.parameters.is_empty() {
+        return Ok(None);
+    }
+    let batches = flight_data_to_batches(&handle.parameters)
+        .map_err(|err| Error::invalid("the bound parameters cannot be read").caused_by(err))?;
+    Ok(batches.into_iter().next())
+}
+
+fn broken(join: JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "the statement broke down").caused_by(join)
+}
+
+/// The clock and the tally of one statement.
+struct Watch {
+    started: Instant,
+    /// Resolves when the statement has to end, with the reason.
+    cut: Pin<Box<dyn Future<Output = Error> + Send>>,
+    /// Abandoned until the statement is known to have ended otherwise.
+    outcome: Outcome,
+}
+
+impl Watch {
+    fn start(timeout: Duration, stopping: CancellationToken) -> Self {
+        metrics::observe_statement_started();
+        let seconds = timeout.as_secs();
+        let deadline = sleep(timeout);
+        let cut = async move {
+            tokio::select! {
+                () = deadline => Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("the statement was stopped after {seconds} seconds"),
+                )
+                .hint("Ask for less, or raise flight.statement_timeout_seconds."),
+                () = stopping.cancelled() => {
+                    Error::new(ErrorKind::Unavailable, "the server is stopping")
+                        .hint("Run the statement again when the server is back.")
+                }
+            }
+        };
+        Self {
+            started: Instant::now(),
+            cut: Box::pin(cut),
+            outcome: Outcome::Abandoned,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        metrics::observe_statement(self.outcome, elapsed);
+        tracing::debug!(outcome = ?self.outcome, ?elapsed, "statement ended");
+    }
+}
+
+/// An epoch and the schema of unqualified names.
+type EpochKey = (u64, Option<String>);
+
+/// What calls on the same epoch share; plans go with their epoch.
+struct KeptEpoch {
+    session: Session,
+    plans: Recent<Bytes, Statement>,
+}
+
+/// The most recently used of something, found by key.
+struct Recent<K, V> {
+    most: usize,
+    entries: Mutex<VecDeque<(K, V)>>,
+}
+
+impl<K: PartialEq, V: Clone> Recent<K, V> {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            entries: Mutex::default(),
+        }
+    }
+
+    fn get(&self, key: &K) -> Option<V> {
+        let mut entries = self.entries.lock();
+        let index = entries.iter().position(|(kept, _)| kept == key)?;
+        let entry = entries.remove(index)?;
+        let value = entry.1.clone();
+        entries.push_front(entry);
+        Some(value)
+    }
+
+    fn keep(&self, key: K, value: V) {
+        let mut entries = self.entries.lock();
+        entries.retain(|(kept, _)| *kept != key);
+        entries.push_front((key, value));
+        entries.truncate(self.most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_is_dropped() {
+        let recent = Recent::new(2);
+        recent.keep("a", 1);
+        recent.keep("b", 2);
+        assert_eq!(recent.get(&"a"), Some(1));
+        recent.keep("c", 3);
+        assert_eq!(recent.get(&"b"), None);
+        assert_eq!(recent.get(&"a"), Some(1));
+        assert_eq!(recent.get(&"c"), Some(3));
+    }
+}
