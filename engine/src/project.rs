@@ -16,6 +16,8 @@ mod locate;
 mod lock;
 mod piece;
 mod planning;
+#[cfg(test)]
+mod sport_tests;
 mod suggest;
 mod syntax;
 #[cfg(test)]
@@ -23,8 +25,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use check::{CheckedProject, CheckedTable, check};
 pub(crate) use check::check_project;
+pub use check::{CheckedProject, CheckedTable, check};
 pub use diagnostic::{Diagnostic, DiagnosticKind};
 pub use directive::{Cdc, Column, Directives, Freshness, RefreshPolicy, Trigger};
 pub use expect::{Expect, OnViolation, Rule};

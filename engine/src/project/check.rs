@@ -15,8 +15,8 @@ use super::graph::{self, Reference};
 use super::json_fields;
 use super::locate::locate;
 use super::lock::SourcesLock;
-use super::suggest::suggest;
 use super::planning::{Planner, stored_type};
+use super::suggest::suggest;
 use super::syntax;
 use crate::error::Result;
 use crate::name::{DEFAULT_SCHEMA, TableName};
@@ -174,8 +174,13 @@ impl Checker<'_> {
             DEFAULT_SCHEMA => reference.table.clone(),
             schema => format!("{schema}.{}", reference.table),
         };
-        let bronze = self.lock.bronze.keys().map(|table| format!("bronze.{table}"));
-        let built = self.project.names().map(ToString::to_string);
+        let bronze = self
+            .lock
+            .bronze
+            .keys()
+            .map(|table| format!("bronze.{table}"));
+        let others = self.project.names().filter(|name| **name != file.name);
+        let built = others.map(ToString::to_string);
         let tables: Vec<String> = bronze.chain(built).collect();
         Some(
             file.source()
@@ -335,7 +340,8 @@ fn stored_schema(file: &SqlFile, planned: &Schema) -> (SchemaRef, Vec<Diagnostic
             );
         }
         match stored_type(field.data_type()) {
-            Some(stored) => fields.push(Field::new(name, stored, field.is_nullable())),
+            // Whether a query can give NULL may change with any edit; a table's columns should not.
+            Some(stored) => fields.push(Field::new(name, stored, true)),
             None => {
                 problems.push(
                     source

@@ -6,8 +6,8 @@ use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
 use super::diagnostic::{Diagnostic, Source};
 use super::directive::Column;
-use super::suggest::suggest;
 use super::piece::Piece;
+use super::suggest::suggest;
 use super::syntax::{self, SyntaxError, normal};
 
 /// Reads the arguments of one directive, word by word.
@@ -143,12 +143,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn words(&mut self, words: &str) -> Result<(), Diagnostic> {
-        for word in words.split_whitespace() {
-            if !self.accept_word(word) {
-                return Err(self.expected(&format!("\"{word}\"")));
-            }
+        let known = words.split_whitespace().all(|word| self.accept_word(word));
+        match known {
+            true => Ok(()),
+            false => Err(self.expected(&format!("\"{words}\""))),
         }
-        Ok(())
     }
 
     pub(super) fn one_of(
@@ -159,11 +158,11 @@ impl<'a> Cursor<'a> {
         if let Some(word) = words.iter().find(|word| self.accept_word(word)) {
             return Ok(word);
         }
-        Err(self.expected(&words.join(" or ")).maybe_hint(suggest(
-            &token.token.to_string(),
-            "Choices are",
-            words.iter().copied(),
-        )))
+        let choices = words.iter().copied();
+        let hint = suggest(&token.token.to_string(), "It is one of", choices);
+        Err(self
+            .expected(&format!("one of {}", words.join(", ")))
+            .maybe_hint(hint))
     }
 
     pub(super) fn accept(&mut self, token: &Token) -> bool {

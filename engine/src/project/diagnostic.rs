@@ -65,11 +65,7 @@ impl fmt::Display for Diagnostic {
         let line = self.line.to_string();
         let margin = " ".repeat(line.len());
         writeln!(f, "error: {}", self.message)?;
-        write!(
-            f,
-            "{margin}--> {}:{}:{}",
-            self.file, self.line, self.column
-        )?;
+        write!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
         if !self.source_line.is_empty() {
             // Tabs are kept, so that the caret stands right at any tab width.
             let indent: String = self

@@ -6,8 +6,8 @@ use sqlparser::tokenizer::{Location, Span, Token};
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Source};
 use super::expect::{self, Expect, OnViolation};
-use super::suggest::suggest;
 use super::piece::Piece;
+use super::suggest::suggest;
 
 const DIRECTIVES: [&str; 6] = ["key", "cdc", "trigger", "refresh", "fresh", "expect"];
 
@@ -185,19 +185,21 @@ fn trigger(cursor: &mut Cursor<'_>) -> Result<Trigger, Diagnostic> {
 }
 
 fn refresh(cursor: &mut Cursor<'_>) -> Result<RefreshPolicy, Diagnostic> {
-    Ok(match cursor.one_of(&["auto", "incremental", "strict", "full"])? {
-        "incremental" => RefreshPolicy::Incremental,
-        "strict" => RefreshPolicy::Strict,
-        "full" => RefreshPolicy::Full,
-        _ => RefreshPolicy::Auto,
-    })
+    Ok(
+        match cursor.one_of(&["auto", "incremental", "strict", "full"])? {
+            "incremental" => RefreshPolicy::Incremental,
+            "strict" => RefreshPolicy::Strict,
+            "full" => RefreshPolicy::Full,
+            _ => RefreshPolicy::Auto,
+        },
+    )
 }
 
 fn fresh(cursor: &mut Cursor<'_>) -> Result<Freshness, Diagnostic> {
     let within = cursor.duration()?;
-    cursor.words("on violation")?;
-    let on_violation = match cursor.one_of(&["warn", "fail"])? {
-        "fail" => OnViolation::Fail,
+    cursor.words("ON VIOLATION")?;
+    let on_violation = match cursor.one_of(&["WARN", "FAIL"])? {
+        "FAIL" => OnViolation::Fail,
         _ => OnViolation::Warn,
     };
     Ok(Freshness {

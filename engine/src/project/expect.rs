@@ -104,16 +104,16 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Expect, Diagnostic> {
     }
     let expression = cursor.expression()?;
     let rule = rule(cursor, expression)?;
-    cursor.words("on violation")?;
-    let on_violation = match cursor.one_of(&["warn", "drop", "quarantine", "fail"])? {
-        "drop" => OnViolation::Drop,
-        "quarantine" => OnViolation::Quarantine,
-        "fail" => OnViolation::Fail,
+    cursor.words("ON VIOLATION")?;
+    let on_violation = match cursor.one_of(&["WARN", "DROP", "QUARANTINE", "FAIL"])? {
+        "DROP" => OnViolation::Drop,
+        "QUARANTINE" => OnViolation::Quarantine,
+        "FAIL" => OnViolation::Fail,
         _ => OnViolation::Warn,
     };
     let mut fail_over_percent = None;
     if cursor.accept(&Token::Comma) {
-        cursor.words("fail over")?;
+        cursor.words("FAIL OVER")?;
         fail_over_percent = Some(cursor.percent()?);
     }
     let expect = Expect {
@@ -210,13 +210,52 @@ fn is_aggregate(function: &Function) -> bool {
 
 /// Kept as names, so that parsing needs no query engine; a test compares them with the engine's.
 pub(super) const AGGREGATES: &[&str] = &[
-    "approx_distinct", "approx_median", "approx_percentile_cont",
-    "approx_percentile_cont_with_weight", "array_agg", "avg", "bit_and", "bit_or", "bit_xor",
-    "bool_and", "bool_or", "corr", "count", "covar", "covar_pop", "covar_samp", "first_value",
-    "grouping", "last_value", "max", "mean", "median", "min", "nth_value", "percentile_cont",
-    "quantile_cont", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2",
-    "regr_slope", "regr_sxx", "regr_sxy", "regr_syy", "stddev", "stddev_pop", "stddev_samp",
-    "string_agg", "sum", "var", "var_pop", "var_population", "var_samp", "var_sample",
+    "any_value",
+    "approx_distinct",
+    "approx_median",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+    "array_agg",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "corr",
+    "count",
+    "covar",
+    "covar_pop",
+    "covar_samp",
+    "first_value",
+    "grouping",
+    "last_value",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "nth_value",
+    "percentile_cont",
+    "quantile_cont",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "string_agg",
+    "sum",
+    "var",
+    "var_pop",
+    "var_population",
+    "var_samp",
+    "var_sample",
 ];
 
 pub(super) fn quoted(columns: &[Column]) -> String {

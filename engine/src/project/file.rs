@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
+use datafusion::sql::parser::Statement as PlannerStatement;
 use sha2::{Digest, Sha256};
 use sqlparser::ast::{
     Expr, Query, SetExpr, Spanned, Statement, Value, ValueWithSpan, Visit, Visitor,
@@ -74,6 +75,11 @@ impl SqlFile {
             path: &self.shown_path,
             text: &self.text,
         }
+    }
+
+    /// The query for the engine's planner, keeping its places in the file.
+    pub fn statement(&self) -> PlannerStatement {
+        PlannerStatement::Statement(Box::new(Statement::Query(self.query.clone())))
     }
 
     /// Changes when the rows could: the query, the key or the fold. Comments and whitespace do not count.
@@ -221,9 +227,7 @@ fn statement(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>,
     match statements.into_iter().next() {
         Some(Statement::Query(query)) => match forbidden(&query) {
             None => Ok(query),
-            Some((message, span)) => Err(source
-                .at(known(span, first.span), message)
-                .hint(hint)),
+            Some((message, span)) => Err(source.at(known(span, first.span), message).hint(hint)),
         },
         _ => Err(source
             .at(first.span, "the statement is no SELECT")
@@ -232,7 +236,11 @@ fn statement(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>,
 }
 
 fn known(span: Span, otherwise: Span) -> Span {
-    if span == Span::empty() { otherwise } else { span }
+    if span == Span::empty() {
+        otherwise
+    } else {
+        span
+    }
 }
 
 fn end_of(tokens: &[TokenWithSpan]) -> Location {

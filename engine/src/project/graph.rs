@@ -192,14 +192,18 @@ impl Walk<'_> {
             .iter()
             .map(ToString::to_string)
             .collect();
-        names.push(input.to_string());
-        self.result.cycles.push(
-            file.source()
-                .at(
-                    reference.span,
+        let (message, hint) = match names.as_slice() {
+            [name] => (format!("{name} reads itself"), "Read another table here."),
+            _ => {
+                names.push(input.to_string());
+                (
                     format!("tables depend on each other: {}", names.join(" -> ")),
+                    "Take one of these references out.",
                 )
-                .hint("Take one of these references out."),
-        );
+            }
+        };
+        self.result
+            .cycles
+            .push(file.source().at(reference.span, message).hint(hint));
     }
 }

@@ -116,7 +116,10 @@ impl<'a> Access<'a> {
             file.source()
                 .at(
                     self.span,
-                    format!("rows of bronze.{} have no field \"{}\"", tables[0], self.field),
+                    format!(
+                        "rows of bronze.{} have no field \"{}\"",
+                        tables[0], self.field
+                    ),
                 )
                 .maybe_hint(suggest(self.field, "Fields are", fields)),
         )

@@ -44,16 +44,24 @@ fn locate_one(
     if let Some(name) = between(line, "Invalid function '", "'") {
         let span = told.or_else(|| word(source, fallback, name));
         return source
-            .at(span.unwrap_or(fallback), format!("unknown function \"{name}\""))
+            .at(
+                span.unwrap_or(fallback),
+                format!("unknown function \"{name}\""),
+            )
             .maybe_hint(similar_function(name, state));
     }
     // Types that do not fit come without a place, but name the function.
-    let named = between(line, "argument types '", "(")
-        .or_else(|| between(line, "Failed to coerce arguments to satisfy a call to '", "'"));
+    let named = between(line, "argument types '", "(").or_else(|| {
+        between(
+            line,
+            "Failed to coerce arguments to satisfy a call to '",
+            "'",
+        )
+    });
     let span = told
         .or_else(|| named.and_then(|name| word(source, fallback, name)))
         .unwrap_or(fallback);
-    source.at(span, sentence(line))
+    source.at(span, sentence(line.split(". ").next().unwrap_or(line)))
 }
 
 fn schema_problem(

@@ -28,6 +28,9 @@ mod tests {
         let names = ["employee_id", "bu", "salaire_brut"];
         let hint = |word| suggest(word, "Columns are", names).expect("a hint");
         assert_eq!(hint("emplyee_id"), "Did you mean \"employee_id\"?");
-        assert_eq!(hint("distance"), "Columns are employee_id, bu, salaire_brut.");
+        assert_eq!(
+            hint("distance"),
+            "Columns are employee_id, bu, salaire_brut."
+        );
     }
 }

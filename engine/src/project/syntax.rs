@@ -73,9 +73,9 @@ fn split_location(text: &str) -> (&str, Option<Location>) {
     let Some((message, place)) = text.rsplit_once(" at Line: ") else {
         return (text, None);
     };
-    let numbers = place.split_once(", Column: ").and_then(|(line, column)| {
-        Some(Location::new(line.parse().ok()?, column.parse().ok()?))
-    });
+    let numbers = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some(Location::new(line.parse().ok()?, column.parse().ok()?)));
     match numbers {
         Some(location) => (message, Some(location)),
         None => (text, None),
