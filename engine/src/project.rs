@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use check::check_project;
 pub use check::{CheckedProject, CheckedTable, check};
 pub use diagnostic::{Diagnostic, DiagnosticKind};
-pub use directive::{Cdc, Column, Directives, Freshness, RefreshPolicy, Trigger};
+pub use directive::{Cdc, Column, Directives, MaxAge, RefreshPolicy, Trigger};
 pub use expect::{Expect, OnViolation, Rule};
 pub use file::SqlFile;
 pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};

@@ -20,7 +20,7 @@ use super::suggest::suggest;
 use super::syntax;
 use crate::error::Result;
 use crate::name::{DEFAULT_SCHEMA, TableName};
-use crate::session::{Sessions, SourceConfig};
+use crate::session::{HIDDEN, Sessions, SourceConfig};
 
 /// The view of all messages that are no envelopes.
 const DEAD_LETTERS: &str = "dead_letters";
@@ -329,6 +329,7 @@ fn stored_schema(file: &SqlFile, planned: &Schema) -> (SchemaRef, Vec<Diagnostic
     let source = file.source();
     let mut problems = Vec::new();
     let mut fields = Vec::new();
+    let mut names = BTreeSet::new();
     for (at, field) in planned.fields().iter().enumerate() {
         let span = projected(file, at);
         let name = field.name();
@@ -337,6 +338,20 @@ fn stored_schema(file: &SqlFile, planned: &Schema) -> (SchemaRef, Vec<Diagnostic
                 source
                     .at(span, "this column has no name that a table can hold")
                     .hint("Give it one with AS."),
+            );
+        }
+        if name.starts_with(HIDDEN) {
+            problems.push(
+                source
+                    .at(span, format!("column \"{name}\" begins with \"{HIDDEN}\""))
+                    .hint("Rename it with AS; such names are the lake's own."),
+            );
+        }
+        if !names.insert(name.to_lowercase()) {
+            problems.push(
+                source
+                    .at(span, format!("two columns are named \"{name}\""))
+                    .hint("Rename one with AS."),
             );
         }
         match stored_type(field.data_type()) {

@@ -18,7 +18,7 @@ pub struct Directives {
     pub cdc: Option<Cdc>,
     pub trigger: Trigger,
     pub refresh: RefreshPolicy,
-    pub fresh: Option<Freshness>,
+    pub fresh: Option<MaxAge>,
     pub expects: Vec<Expect>,
 }
 
@@ -60,7 +60,7 @@ pub enum RefreshPolicy {
 
 /// How old the table may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
+pub struct MaxAge {
     pub within: Duration,
     pub on_violation: OnViolation,
 }
@@ -195,14 +195,14 @@ fn refresh(cursor: &mut Cursor<'_>) -> Result<RefreshPolicy, Diagnostic> {
     )
 }
 
-fn fresh(cursor: &mut Cursor<'_>) -> Result<Freshness, Diagnostic> {
+fn fresh(cursor: &mut Cursor<'_>) -> Result<MaxAge, Diagnostic> {
     let within = cursor.duration()?;
     cursor.words("ON VIOLATION")?;
     let on_violation = match cursor.one_of(&["WARN", "FAIL"])? {
         "FAIL" => OnViolation::Fail,
         _ => OnViolation::Warn,
     };
-    Ok(Freshness {
+    Ok(MaxAge {
         within,
         on_violation,
     })

@@ -1,16 +1,18 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
+use datafusion::sql::parser::Statement as PlannerStatement;
 use serde::{Deserialize, Serialize};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, visit_expressions,
 };
-use sqlparser::tokenizer::{Span, Token};
+use sqlparser::tokenizer::{Location, Span, Token};
 
 use super::cursor::Cursor;
 use super::diagnostic::Diagnostic;
 use super::directive::Column;
-use super::syntax::normal;
+use super::syntax::{self, normal};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
 /// A rule about a table, and what happens where it does not hold.
@@ -45,7 +47,24 @@ pub enum OnViolation {
 
 impl Expect {
     /// A query of one row, `violations BIGINT, rows BIGINT`, over the table as it would be committed.
-    pub fn count_sql(&self, table: &TableName) -> String {
+    pub fn count(&self, table: &TableName) -> Result<PlannerStatement> {
+        let unreadable = |message: String| {
+            let text = format!(
+                "rule \"{}\" of {table} cannot be counted: {message}",
+                self.name
+            );
+            Error::new(ErrorKind::Internal, text)
+        };
+        let sql = self.count_sql(table);
+        let tokens = syntax::tokenize(&sql, Location::new(1, 1))
+            .map_err(|error| unreadable(error.message))?;
+        let statement = syntax::parser(tokens)
+            .parse_statement()
+            .map_err(|error| unreadable(error.to_string()))?;
+        Ok(PlannerStatement::Statement(Box::new(statement)))
+    }
+
+    fn count_sql(&self, table: &TableName) -> String {
         let table = format!("\"{}\".\"{}\"", table.schema(), table.name());
         match &self.rule {
             Rule::Row(rule) => format!(
@@ -56,14 +75,12 @@ impl Expect {
                 "SELECT CAST(CASE WHEN {rule} THEN 0 ELSE 1 END AS BIGINT) AS violations, \
                  count(*) AS rows FROM {table}"
             ),
-            Rule::Unique(columns) => {
-                let columns = quoted(columns);
-                format!(
-                    "SELECT CAST(coalesce(sum(n - 1), 0) AS BIGINT) AS violations, \
-                     CAST(coalesce(sum(n), 0) AS BIGINT) AS rows \
-                     FROM (SELECT count(*) AS n FROM {table} GROUP BY {columns})"
-                )
-            }
+            Rule::Unique(columns) => format!(
+                "SELECT CAST(coalesce(sum(n - 1), 0) AS BIGINT) AS violations, \
+                 CAST(coalesce(sum(n), 0) AS BIGINT) AS rows \
+                 FROM (SELECT count(*) AS n FROM {table} GROUP BY {}) AS groups",
+                quoted(columns)
+            ),
         }
     }
 
@@ -258,7 +275,7 @@ pub(super) const AGGREGATES: &[&str] = &[
     "var_sample",
 ];
 
-pub(super) fn quoted(columns: &[Column]) -> String {
+fn quoted(columns: &[Column]) -> String {
     let names: Vec<String> = columns
         .iter()
         .map(|column| format!("\"{}\"", column.name.replace('"', "\"\"")))
