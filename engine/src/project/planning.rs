@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
@@ -7,7 +8,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as PlannerStatement;
-use sqlparser::ast::{Query, Statement};
+use sqlparser::ast::{Expr, Query, Statement, visit_expressions};
 
 use super::lock::SourcesLock;
 use crate::bronze;
@@ -59,12 +60,30 @@ impl Planner {
 
     /// The plan, checked as far as it can be without running it.
     pub(super) async fn plan(&self, query: Query) -> Result<LogicalPlan, DataFusionError> {
+        let subqueries = has_subqueries(&query);
         let statement = Statement::Query(Box::new(query));
         let statement = PlannerStatement::Statement(Box::new(statement));
         let plan = self.state.statement_to_plan(statement).await?;
-        self.state.optimize(&plan)?;
+        if subqueries {
+            // Only the optimizer tells whether a correlated subquery can run.
+            self.state.optimize(&plan)?;
+        } else {
+            let options = self.state.config_options();
+            let analyzer = self.state.analyzer();
+            analyzer.execute_and_check(plan.clone(), options, |_, _| {})?;
+        }
         Ok(plan)
     }
+}
+
+fn has_subqueries(query: &Query) -> bool {
+    let found = visit_expressions(query, |expr| match expr {
+        Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// The type that a column of `data_type` has once it is stored in a Delta table, if it can be.
