@@ -17,9 +17,9 @@ pub enum DiagnosticKind {
 pub struct Diagnostic {
     pub kind: DiagnosticKind,
     pub file: String,
-    pub line: usize,
-    pub column: usize,
-    pub length: usize,
+    pub line: u32,
+    pub column: u32,
+    pub length: u32,
     pub message: String,
     pub hint: Option<String>,
     pub source_line: String,
@@ -71,10 +71,10 @@ impl fmt::Display for Diagnostic {
             let indent: String = self
                 .source_line
                 .chars()
-                .take(self.column.saturating_sub(1))
+                .take(self.column.saturating_sub(1) as usize)
                 .map(|c| if c == '\t' { '\t' } else { ' ' })
                 .collect();
-            let carets = "^".repeat(self.length.max(1));
+            let carets = "^".repeat(self.length.max(1) as usize);
             write!(f, "\n{margin} |\n{line} | {}\n", self.source_line)?;
             write!(f, "{margin} | {indent}{carets}")?;
         }
@@ -83,6 +83,10 @@ impl fmt::Display for Diagnostic {
             None => Ok(()),
         }
     }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// A file's text, from which diagnostics take their lines.
@@ -105,9 +109,9 @@ impl Source<'_> {
             rest
         };
         Diagnostic {
-            line,
-            column,
-            length: length.min(rest).max(1),
+            line: number(line),
+            column: number(column),
+            length: number(length.min(rest).max(1)),
             source_line: source_line.to_owned(),
             ..Diagnostic::of_file(self.path, message)
         }

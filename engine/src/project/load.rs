@@ -79,7 +79,7 @@ impl Project {
                     let lines = error.as_bytes()[..at].iter().filter(|b| **b == b'\n');
                     let mut problem = Diagnostic::of_file(&shown_path, "the file is not UTF-8")
                         .hint("Save it with the encoding UTF-8.");
-                    problem.line = lines.count() + 1;
+                    problem.line = u32::try_from(lines.count() + 1).unwrap_or(u32::MAX);
                     self.broken(path, problem);
                 }
             },

@@ -44,37 +44,6 @@ impl<'a> Piece<'a> {
         (self.keep(end), self.skip(end))
     }
 
-    /// The parts around the first `separator`.
-    pub(crate) fn split_once(self, separator: char) -> Option<(Self, Self)> {
-        let at = self.text.find(separator)?;
-        Some((self.keep(at), self.skip(at + separator.len_utf8())))
-    }
-
-    /// The parts between separators, each trimmed.
-    pub(crate) fn split(self, separator: char) -> Vec<Self> {
-        let mut parts = Vec::new();
-        let mut rest = self;
-        while let Some((part, tail)) = rest.split_once(separator) {
-            parts.push(part.trim());
-            rest = tail;
-        }
-        parts.push(rest.trim());
-        parts
-    }
-
-    /// What follows `words`, which may be in any case and any spacing.
-    pub(crate) fn strip_words(self, words: &str) -> Option<Self> {
-        let mut rest = self;
-        for expected in words.split_whitespace() {
-            let (word, tail) = rest.trim().take_while(|c| !c.is_whitespace());
-            if !word.text.eq_ignore_ascii_case(expected) {
-                return None;
-            }
-            rest = tail;
-        }
-        Some(rest.trim())
-    }
-
     fn keep(self, end: usize) -> Self {
         Self {
             text: &self.text[..end],
