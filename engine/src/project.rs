@@ -5,6 +5,7 @@
 
 mod check;
 mod cursor;
+mod depth;
 mod diagnostic;
 mod directive;
 mod expect;

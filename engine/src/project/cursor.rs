@@ -4,6 +4,7 @@ use sqlparser::ast::{Expr, Spanned};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
+use super::depth;
 use super::diagnostic::{Diagnostic, Source};
 use super::directive::Column;
 use super::piece::Piece;
@@ -87,9 +88,15 @@ impl<'a> Cursor<'a> {
         if self.is_at_end() {
             return Err(self.expected("a condition"));
         }
-        self.parser
+        let start = self.peek().span;
+        let expression = self
+            .parser
             .parse_expr()
-            .map_err(|error| self.syntax(error.into()))
+            .map_err(|error| self.syntax(error.into()))?;
+        if depth::is_too_deep(&expression) {
+            return Err(self.source.at(start, "the condition is nested too deeply"));
+        }
+        Ok(expression)
     }
 
     /// `500ms`, `60s`, `5m`, `1h` or `2d`.

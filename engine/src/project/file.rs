@@ -8,6 +8,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
+use super::depth;
 use super::diagnostic::{Diagnostic, Source};
 use super::directive::{self, Directives};
 use super::piece::Piece;
@@ -47,6 +48,13 @@ impl SqlFile {
             let location = error.location.unwrap_or(Location::new(1, 1));
             vec![source.at_location(location, error.message)]
         })?;
+        let words = tokens
+            .iter()
+            .filter(|token| !matches!(token.token, Token::Whitespace(_)));
+        if words.count() > depth::MAX_TOKENS {
+            let message = format!("the file has more than {} words", depth::MAX_TOKENS);
+            return Err(vec![Diagnostic::of_file(shown_path, message)]);
+        }
         let header = Header::read(&tokens);
         let (directives, mut problems) = directive::parse(source, &header.directives(&tokens));
         problems.extend(header.misplaced(source, &tokens));
@@ -225,6 +233,9 @@ fn statement(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>,
             source.at_word(location, error.message)
         })?;
     match statements.into_iter().next() {
+        Some(Statement::Query(query)) if depth::is_too_deep(&query) => Err(source
+            .at(first.span, "the query is nested too deeply")
+            .hint("Put parts of it into WITH tables or files of their own.")),
         Some(Statement::Query(query)) => match forbidden(&query) {
             None => Ok(query),
             Some((message, span)) => Err(source.at(known(span, first.span), message).hint(hint)),

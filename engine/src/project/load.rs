@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind as IoKind, Read};
 use std::path::Path;
 
 use super::Project;
+use super::depth::with_deep_stack;
 use super::diagnostic::Diagnostic;
 use super::file::SqlFile;
 use crate::error::{Error, ErrorKind, Result};
@@ -96,7 +97,7 @@ impl Project {
     fn add(&mut self, shown: &str, path: &str, text: String) {
         let shown_path = format!("{shown}/{path}");
         match table_name(path) {
-            Ok(name) => match SqlFile::parse(name.clone(), path, &shown_path, &text) {
+            Ok(name) => match parse(name.clone(), path, &shown_path, &text) {
                 Ok(file) => self.files.push(file),
                 Err(problems) => {
                     self.broken.insert(name);
@@ -124,6 +125,18 @@ impl Project {
         self.problems
             .push(Diagnostic::of_file(&shown_path, message).hint(hint));
     }
+}
+
+fn parse(
+    name: TableName,
+    path: &str,
+    shown_path: &str,
+    text: &str,
+) -> Result<SqlFile, Vec<Diagnostic>> {
+    with_deep_stack(|| SqlFile::parse(name, path, shown_path, text)).unwrap_or_else(|| {
+        let message = "the file cannot be parsed: no thread for it";
+        Err(vec![Diagnostic::of_file(shown_path, message)])
+    })
 }
 
 /// The table that a path stands for, or what is wrong with the path and how to mend it.

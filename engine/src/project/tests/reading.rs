@@ -337,6 +337,27 @@ fn the_aggregates_are_those_of_the_engine() {
     assert_eq!(missing, [""; 0]);
 }
 
+#[test]
+fn sql_that_would_exhaust_the_stack_is_refused() {
+    let chain = |terms: usize| format!("SELECT 1{} AS a", " + 1".repeat(terms));
+    assert_eq!(gold(&chain(90)), "");
+    for terms in [100, 5_000] {
+        assert!(gold(&chain(terms)).contains("nested too deeply"), "{terms}");
+    }
+    assert!(gold(&chain(100_000)).contains("more than 20000 words"));
+    let union =
+        |selects: usize| format!("SELECT 1 AS a{}", " UNION ALL SELECT 1".repeat(selects - 1));
+    assert_eq!(gold(&union(100)), "");
+    assert!(gold(&union(4_000)).contains("nested too deeply"));
+    let nested = format!("SELECT {}1{} AS a", "(".repeat(5_000), ")".repeat(5_000));
+    assert!(gold(&nested).contains("nested too deeply"));
+    let rule = format!(
+        "-- @expect a: 1{} > 0 ON VIOLATION WARN\nSELECT 1 AS a",
+        " + 1".repeat(5_000)
+    );
+    assert!(gold(&rule).contains("nested too deeply"));
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in any::<String>()) {
