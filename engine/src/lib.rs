@@ -14,6 +14,7 @@ mod lease;
 mod name;
 mod nearest;
 mod pinned;
+pub mod project;
 mod reader;
 mod session;
 mod snapshots;

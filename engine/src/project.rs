@@ -1,0 +1,78 @@
+//! The SQL project: files of one SELECT each, whose path is the table they make.
+//!
+//! Pure: texts go in, tables and diagnostics come out. Nothing here opens the lake, reads a clock
+//! or runs a query. One broken file is reported and the others are known all the same.
+
+mod check;
+mod cursor;
+mod depth;
+mod diagnostic;
+mod directive;
+mod expect;
+mod file;
+mod graph;
+mod json_fields;
+mod load;
+mod locate;
+mod lock;
+mod piece;
+mod planning;
+#[cfg(test)]
+mod sport_tests;
+mod suggest;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use check::check_project;
+pub use check::{CheckedProject, CheckedTable, check};
+pub use diagnostic::{Diagnostic, DiagnosticKind};
+pub use directive::{Cdc, Column, Directives, MaxAge, RefreshPolicy, Trigger};
+pub use expect::{Expect, OnViolation, Rule};
+pub use file::SqlFile;
+pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};
+pub use planning::stored_type;
+
+use crate::name::TableName;
+
+/// The files that make tables, and what is wrong with those that cannot be read.
+#[derive(Debug, Clone, Default)]
+pub struct Project {
+    pub files: Vec<SqlFile>,
+    pub problems: Vec<Diagnostic>,
+    /// Tables whose file is there and broken.
+    broken: BTreeSet<TableName>,
+    texts: BTreeMap<String, String>,
+}
+
+impl Project {
+    pub fn file(&self, name: &TableName) -> Option<&SqlFile> {
+        self.files.iter().find(|file| file.name == *name)
+    }
+
+    /// Every table that has a file, broken ones too.
+    pub fn names(&self) -> impl Iterator<Item = &TableName> {
+        let read = self.files.iter().map(|file| &file.name);
+        read.chain(&self.broken)
+    }
+
+    /// The texts by path, as `from_texts` takes them.
+    pub fn texts(&self) -> &BTreeMap<String, String> {
+        &self.texts
+    }
+
+    /// Names these very texts: any change of a file, of a comment too, changes it.
+    pub fn fingerprint(&self) -> String {
+        let mut all = String::new();
+        for (path, text) in &self.texts {
+            all.push_str(&format!("{path}\n{}\n{text}\n", text.len()));
+        }
+        file::sha256(&all)
+    }
+
+    fn defines(&self, name: &TableName) -> bool {
+        self.names().any(|known| known == name)
+    }
+}

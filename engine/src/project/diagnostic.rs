@@ -1,0 +1,140 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sqlparser::tokenizer::{Location, Span};
+
+/// Whether the text is wrong, or right and not built yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiagnosticKind {
+    Invalid,
+    Unsupported,
+}
+
+/// One mistake in a file of the project, at the place where a person mends it.
+/// Lines and columns start at 1; columns and lengths count characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    pub kind: DiagnosticKind,
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub length: u32,
+    pub message: String,
+    pub hint: Option<String>,
+    pub source_line: String,
+}
+
+impl Diagnostic {
+    /// About a file as a whole.
+    pub(crate) fn of_file(file: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind: DiagnosticKind::Invalid,
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            length: 1,
+            message: message.into(),
+            hint: None,
+            source_line: String::new(),
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn unsupported(mut self) -> Self {
+        self.kind = DiagnosticKind::Unsupported;
+        self
+    }
+}
+
+/// As rustc shows its own: the place, the line and a caret.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.line.to_string();
+        let margin = " ".repeat(line.len());
+        writeln!(f, "error: {}", self.message)?;
+        write!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
+        if !self.source_line.is_empty() {
+            // Tabs are kept, so that the caret stands right at any tab width.
+            let indent: String = self
+                .source_line
+                .chars()
+                .take(self.column.saturating_sub(1) as usize)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
+            let carets = "^".repeat(self.length.max(1) as usize);
+            write!(f, "\n{margin} |\n{line} | {}\n", self.source_line)?;
+            write!(f, "{margin} | {indent}{carets}")?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// A file's text, from which diagnostics take their lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) text: &'a str,
+}
+
+impl Source<'_> {
+    pub(crate) fn at(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+        // The parser's empty span (line 0) stands for "somewhere in the file".
+        let line = span.start.line.max(1) as usize;
+        let column = span.start.column.max(1) as usize;
+        let source_line = self.text.lines().nth(line - 1).unwrap_or_default();
+        let rest = source_line.chars().count().saturating_sub(column - 1);
+        let length = if span.end.line == span.start.line {
+            span.end.column.saturating_sub(span.start.column) as usize
+        } else {
+            rest
+        };
+        Diagnostic {
+            line: number(line),
+            column: number(column),
+            length: number(length.min(rest).max(1)),
+            source_line: source_line.to_owned(),
+            ..Diagnostic::of_file(self.path, message)
+        }
+    }
+
+    pub(crate) fn at_location(&self, location: Location, message: impl Into<String>) -> Diagnostic {
+        self.at(Span::new(location, location), message)
+    }
+
+    /// At the word that starts at `location`.
+    pub(crate) fn at_word(&self, location: Location, message: impl Into<String>) -> Diagnostic {
+        let line = self
+            .text
+            .lines()
+            .nth((location.line.max(1) - 1) as usize)
+            .unwrap_or_default();
+        let length = line
+            .chars()
+            .skip((location.column.max(1) - 1) as usize)
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .count()
+            .max(1);
+        let end = Location::new(location.line, location.column + length as u64);
+        self.at(Span::new(location, end), message)
+    }
+}

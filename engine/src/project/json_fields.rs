@@ -1,0 +1,127 @@
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Value,
+    visit_expressions,
+};
+use sqlparser::tokenizer::Span;
+
+use super::diagnostic::Diagnostic;
+use super::file::SqlFile;
+use super::graph::Reference;
+use super::lock::SourcesLock;
+use super::suggest::suggest;
+use super::syntax::normal;
+
+/// Refuses fields of `before` and `after` that the sources do not have.
+pub(super) fn check(
+    file: &SqlFile,
+    references: &[Reference],
+    lock: &SourcesLock,
+) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let _ = visit_expressions(&*file.query, |expr| {
+        if let Some(access) = Access::of(expr) {
+            problems.extend(access.objection(file, references, lock));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    problems
+}
+
+/// `after ->> 'field'`, or the same as a function call.
+struct Access<'a> {
+    qualifier: Option<String>,
+    field: &'a str,
+    span: Span,
+}
+
+impl<'a> Access<'a> {
+    fn of(expr: &'a Expr) -> Option<Self> {
+        match expr {
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Arrow | BinaryOperator::LongArrow,
+                right,
+            } => Self::new(left, right),
+            Expr::Function(function) => {
+                let name = function.name.to_string().to_lowercase();
+                if !name.starts_with("json_get") && name != "json_as_text" {
+                    return None;
+                }
+                let FunctionArguments::List(list) = &function.args else {
+                    return None;
+                };
+                match list.args.as_slice() {
+                    [
+                        FunctionArg::Unnamed(FunctionArgExpr::Expr(row)),
+                        FunctionArg::Unnamed(FunctionArgExpr::Expr(field)),
+                        ..,
+                    ] => Self::new(row, field),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn new(row: &Expr, field: &'a Expr) -> Option<Self> {
+        let parts: &[Ident] = match row {
+            Expr::Identifier(ident) => std::slice::from_ref(ident),
+            Expr::CompoundIdentifier(parts) => parts,
+            Expr::Nested(inner) => return Self::new(inner, field),
+            _ => return None,
+        };
+        let (column, qualifier) = parts.split_last()?;
+        if !matches!(normal(column).as_str(), "before" | "after") {
+            return None;
+        }
+        let Expr::Value(value) = field else {
+            return None;
+        };
+        let Value::SingleQuotedString(field) = &value.value else {
+            return None;
+        };
+        Some(Self {
+            qualifier: qualifier.last().map(normal),
+            field,
+            span: value.span,
+        })
+    }
+
+    fn objection(
+        &self,
+        file: &SqlFile,
+        references: &[Reference],
+        lock: &SourcesLock,
+    ) -> Option<Diagnostic> {
+        let tables: Vec<&str> = references
+            .iter()
+            .filter(|reference| reference.schema == "bronze")
+            .filter(|reference| match &self.qualifier {
+                Some(qualifier) => reference.alias == *qualifier,
+                None => true,
+            })
+            .map(|reference| reference.table.as_str())
+            .collect();
+        let sources = tables.iter().filter_map(|table| lock.bronze.get(*table));
+        let fields: BTreeSet<&str> = sources
+            .flat_map(|source| source.fields.keys().map(String::as_str))
+            .collect();
+        if fields.is_empty() || fields.contains(self.field) {
+            return None;
+        }
+        Some(
+            file.source()
+                .at(
+                    self.span,
+                    format!(
+                        "rows of bronze.{} have no field \"{}\"",
+                        tables[0], self.field
+                    ),
+                )
+                .maybe_hint(suggest(self.field, "Fields are", fields)),
+        )
+    }
+}

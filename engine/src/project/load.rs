@@ -1,0 +1,229 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind as IoKind, Read};
+use std::path::Path;
+
+use super::Project;
+use super::depth::with_deep_stack;
+use super::diagnostic::Diagnostic;
+use super::file::SqlFile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{DEFAULT_SCHEMA, TableName};
+use crate::nearest;
+
+const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILES: usize = 2_000;
+
+/// Folders whose files make tables.
+const LAYERS: [&str; 2] = ["silver", "gold"];
+
+/// Names of a project's folder that make no table and are read elsewhere.
+const ELSEWHERE: [&str; 2] = ["tests", "policies.sql"];
+
+impl Project {
+    /// Reads a project's folder. A file that cannot be read or parsed is a problem of the project;
+    /// an error means that the folder as a whole cannot be read.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let mut project = Self::default();
+        let shown = folder.display().to_string();
+        for entry in entries(folder, folder)? {
+            match entry.kind {
+                Kind::Folder if LAYERS.contains(&entry.name.as_str()) => {
+                    let layer = entry.name;
+                    for file in entries(folder, &folder.join(&layer))? {
+                        let path = format!("{layer}/{}", file.name);
+                        match file.kind {
+                            Kind::File if file.is_sql() => project.read(folder, &shown, &path)?,
+                            Kind::Folder => project.stray(&shown, &path, "a layer has no folders"),
+                            Kind::File => {}
+                        }
+                    }
+                }
+                _ if ELSEWHERE.contains(&entry.name.as_str()) => {}
+                Kind::File if entry.is_sql() => project.read(folder, &shown, &entry.name)?,
+                Kind::Folder if holds_sql(&folder.join(&entry.name)) => {
+                    project.stray(&shown, &entry.name, "the folder is no layer of the lake");
+                }
+                Kind::File | Kind::Folder => {}
+            }
+        }
+        Ok(project)
+    }
+
+    /// A project from texts by path (`gold/eligibilites.sql`), such as those kept in the lake.
+    pub fn from_texts(texts: BTreeMap<String, String>) -> Self {
+        let mut project = Self::default();
+        for (path, text) in texts {
+            project.add("sql", &path, text);
+        }
+        project
+    }
+
+    fn read(&mut self, folder: &Path, shown: &str, path: &str) -> Result<()> {
+        if self.texts.len() >= MAX_FILES {
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("\"{shown}\" has more than {MAX_FILES} SQL files"),
+            )
+            .hint("Split the project into several lakes."));
+        }
+        let shown_path = format!("{shown}/{path}");
+        match read_bounded(&folder.join(path)) {
+            Ok(bytes) if bytes.len() as u64 > MAX_FILE_BYTES => {
+                let message = "the file is larger than 1 MiB";
+                self.broken(path, Diagnostic::of_file(&shown_path, message));
+            }
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => self.add(shown, path, text),
+                Err(error) => {
+                    let at = error.utf8_error().valid_up_to();
+                    let lines = error.as_bytes()[..at].iter().filter(|b| **b == b'\n');
+                    let mut problem = Diagnostic::of_file(&shown_path, "the file is not UTF-8")
+                        .hint("Save it with the encoding UTF-8.");
+                    problem.line = u32::try_from(lines.count() + 1).unwrap_or(u32::MAX);
+                    self.broken(path, problem);
+                }
+            },
+            // Deleted between the listing and the reading.
+            Err(error) if error.kind() == IoKind::NotFound => {}
+            Err(error) => {
+                let message = format!("the file cannot be read: {error}");
+                self.broken(path, Diagnostic::of_file(&shown_path, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, shown: &str, path: &str, text: String) {
+        let shown_path = format!("{shown}/{path}");
+        match table_name(path) {
+            Ok(name) => match parse(name.clone(), path, &shown_path, &text) {
+                Ok(file) => self.files.push(file),
+                Err(problems) => {
+                    self.broken.insert(name);
+                    self.problems.extend(problems);
+                }
+            },
+            Err((message, hint)) => self
+                .problems
+                .push(Diagnostic::of_file(&shown_path, message).hint(hint)),
+        }
+        self.texts.insert(path.to_owned(), text);
+    }
+
+    fn broken(&mut self, path: &str, problem: Diagnostic) {
+        self.broken.extend(table_name(path));
+        self.problems.push(problem);
+    }
+
+    fn stray(&mut self, shown: &str, path: &str, message: &str) {
+        let hint = match nearest::name(path, LAYERS) {
+            Some(layer) => format!("Did you mean \"{layer}\"?"),
+            None => "Tables come from silver/*.sql, gold/*.sql and parameters.sql.".to_owned(),
+        };
+        let shown_path = format!("{shown}/{path}");
+        self.problems
+            .push(Diagnostic::of_file(&shown_path, message).hint(hint));
+    }
+}
+
+fn parse(
+    name: TableName,
+    path: &str,
+    shown_path: &str,
+    text: &str,
+) -> Result<SqlFile, Vec<Diagnostic>> {
+    with_deep_stack(|| SqlFile::parse(name, path, shown_path, text)).unwrap_or_else(|| {
+        let message = "the file cannot be parsed: no thread for it";
+        Err(vec![Diagnostic::of_file(shown_path, message)])
+    })
+}
+
+/// The table that a path stands for, or what is wrong with the path and how to mend it.
+fn table_name(path: &str) -> Result<TableName, (String, String)> {
+    let stem = path.strip_suffix(".sql").unwrap_or(path);
+    let (layer, name) = match stem.split_once('/') {
+        Some((layer, name)) if LAYERS.contains(&layer) => (layer, name),
+        None if stem == "parameters" => (DEFAULT_SCHEMA, stem),
+        _ => {
+            let hint = match nearest::name(stem, ["parameters", "policies"]) {
+                Some(near) => format!("Did you mean \"{near}.sql\"?"),
+                None => "Put it into silver/ or gold/.".to_owned(),
+            };
+            return Err(("the file stands in no layer".to_owned(), hint));
+        }
+    };
+    TableName::new(layer, name).map_err(|error| {
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        (error.to_string(), hint)
+    })
+}
+
+enum Kind {
+    File,
+    Folder,
+}
+
+struct Entry {
+    name: String,
+    kind: Kind,
+}
+
+impl Entry {
+    fn is_sql(&self) -> bool {
+        Path::new(&self.name)
+            .extension()
+            .is_some_and(|extension| extension == "sql")
+    }
+}
+
+/// What a folder holds, sorted; hidden files are the editors' own.
+fn entries(project: &Path, folder: &Path) -> Result<Vec<Entry>> {
+    let unreadable = |error: io::Error| {
+        let kind = match error.kind() {
+            IoKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, format!("could not read \"{}\"", folder.display()))
+            .hint(format!(
+                "The SQL project is the folder \"{}\", set by [sql] path.",
+                project.display()
+            ))
+            .caused_by(error)
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        // Follows links: a project may be assembled of them.
+        let kind = match fs::metadata(entry.path()) {
+            Ok(metadata) if metadata.is_dir() => Kind::Folder,
+            Ok(_) => Kind::File,
+            Err(_) => continue,
+        };
+        found.push(Entry { name, kind });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn holds_sql(folder: &Path) -> bool {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .take(MAX_FILES)
+        .any(|file| file.path().extension().is_some_and(|e| e == "sql"))
+}
+
+/// At most one byte more than a file may have.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

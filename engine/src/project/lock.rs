@@ -1,0 +1,193 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind as IoKind;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::nearest;
+
+/// The lock's name in the project's folder.
+pub const LOCK_FILE: &str = "sources.lock";
+
+const FORMAT: u32 = 1;
+
+const HEADER: &str = "\
+# The bronze tables and the JSON fields of their rows, so that `sportlake check` works offline.
+# Commit this file. One [bronze.TABLE] a topic: `topic`, `key` (the fields of its message keys)
+# and [bronze.TABLE.fields] with one line a field of `before` and `after`. Types say how the
+# field looks in JSON and what it means:
+#   boolean, int16, int32, int64, float, double, string, json, array   as in JSON
+#   decimal                 a string such as \"30940.00\"
+#   date                    days since 1970-01-01
+#   time                    microseconds since midnight
+#   timestamp               microseconds since 1970-01-01, in the source's own time zone
+#   timestamptz             a string such as \"2025-11-01T05:42:13.123456Z\"
+#   bytes                   base64
+";
+
+/// What the project may rely on in the topics: `sql/sources.lock`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcesLock {
+    format: u32,
+    #[serde(default)]
+    pub bronze: BTreeMap<String, BronzeSource>,
+}
+
+/// One bronze table's rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BronzeSource {
+    pub topic: String,
+    #[serde(default)]
+    pub key: Vec<String>,
+    #[serde(default)]
+    pub fields: BTreeMap<String, FieldType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    Boolean,
+    Int16,
+    Int32,
+    Int64,
+    Float,
+    Double,
+    String,
+    Json,
+    Array,
+    Decimal,
+    Date,
+    Time,
+    Timestamp,
+    TimestampTz,
+    Bytes,
+}
+
+impl Default for SourcesLock {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            bronze: BTreeMap::new(),
+        }
+    }
+}
+
+impl SourcesLock {
+    /// Reads the project's lock; a project without one reads no bronze table.
+    pub fn load(project: &Path) -> Result<Self> {
+        let path = project.join(LOCK_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text).map_err(|error| {
+                let hint = error.hint_text().unwrap_or_default().to_owned();
+                Error::invalid(format!("\"{}\" is not valid: {error}", path.display())).hint(hint)
+            }),
+            Err(error) if error.kind() == IoKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("could not read \"{}\"", path.display()),
+            )
+            .caused_by(error)),
+        }
+    }
+
+    pub fn parse(text: &str) -> Result<Self> {
+        let lock: Self = toml::from_str(text).map_err(|error| {
+            Error::invalid(error.message().to_owned())
+                .hint("The first lines of the file say how it is written.")
+        })?;
+        if lock.format != FORMAT {
+            return Err(
+                Error::invalid(format!("format {} is not known", lock.format))
+                    .hint(format!("This version of sportlake writes format {FORMAT}.")),
+            );
+        }
+        Ok(lock)
+    }
+
+    /// Replaces the project's lock in one step.
+    pub fn save(&self, project: &Path) -> Result<()> {
+        let path = project.join(LOCK_FILE);
+        let beside = project.join(format!(".{LOCK_FILE}.new"));
+        fs::write(&beside, self.render()?)
+            .and_then(|()| fs::rename(&beside, &path))
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("could not write \"{}\"", path.display()),
+                )
+                .caused_by(error)
+            })
+    }
+
+    pub fn render(&self) -> Result<String> {
+        let body = toml::to_string(self).map_err(|error| {
+            Error::new(ErrorKind::Internal, "could not write the sources lock").caused_by(error)
+        })?;
+        Ok(format!("{HEADER}\n{body}"))
+    }
+
+    pub fn nearest_field(&self, table: &str, field: &str) -> Option<&str> {
+        let source = self.bronze.get(table)?;
+        nearest::name(field, source.fields.keys().map(String::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock() -> SourcesLock {
+        let mut lock = SourcesLock::default();
+        lock.bronze.insert(
+            "employees".to_owned(),
+            BronzeSource {
+                topic: "sportsdata.public.employees".to_owned(),
+                key: vec!["id".to_owned()],
+                fields: BTreeMap::from([
+                    ("id".to_owned(), FieldType::Int64),
+                    ("date_embauche".to_owned(), FieldType::Date),
+                    ("seen_at".to_owned(), FieldType::TimestampTz),
+                ]),
+            },
+        );
+        lock
+    }
+
+    #[test]
+    fn a_saved_lock_loads_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        lock().save(folder.path()).expect("saved");
+        assert_eq!(SourcesLock::load(folder.path()).expect("loads"), lock());
+    }
+
+    #[test]
+    fn a_missing_lock_is_an_empty_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let loaded = SourcesLock::load(folder.path()).expect("loads");
+        assert_eq!(loaded, SourcesLock::default());
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_refused() {
+        for text in [
+            "format = 2",
+            "format = 1\n[bronze.t]\ntopic = \"a\"\ncolour = 1",
+            "format = 1\n[bronze.t]\ntopic = \"a\"\n[bronze.t.fields]\nid = \"int128\"",
+            "format",
+        ] {
+            assert!(SourcesLock::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_typo_finds_its_field() {
+        assert_eq!(
+            lock().nearest_field("employees", "date_embuche"),
+            Some("date_embauche")
+        );
+    }
+}
