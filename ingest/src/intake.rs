@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use changes::Topic;
 use engine::bronze::BronzeTable;
-use engine::{Error, ErrorKind, Lake, Lease, Result};
+use engine::{Clock, Error, ErrorKind, Lake, Lease, Result};
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -22,6 +22,7 @@ pub(crate) struct Intake {
     pub(crate) consumer: Arc<BaseConsumer>,
     pub(crate) lake: Lake,
     pub(crate) lease: Lease,
+    pub(crate) clock: Clock,
     pub(crate) discovery: Discovery,
     /// Topics that may start again at their earliest message.
     pub(crate) from_earliest: BTreeSet<String>,
@@ -71,7 +72,9 @@ impl Intake {
     }
 
     async fn bring_in(&mut self, topic: Topic, partitions: Vec<i32>) -> Result<()> {
-        let opened = BronzeTable::open_or_create(&self.lake, &self.lease, topic.table()).await;
+        let clock = Arc::clone(&self.clock);
+        let opened =
+            BronzeTable::open_or_create(&self.lake, &self.lease, topic.table(), clock).await;
         let table = match opened {
             Err(error) if error.kind() == ErrorKind::InvalidRequest => {
                 self.discovery.leave_out(topic.to_string());

@@ -80,7 +80,7 @@ pub async fn run(
         policy: FlushPolicy::from(&config),
         budget: Budget::new(config.max_buffered_bytes),
         progress: progress.clone(),
-        clock,
+        clock: Arc::clone(&clock),
         stop: stop.clone(),
     });
     let mut reading = spawn_blocking(move || reader.run());
@@ -89,6 +89,7 @@ pub async fn run(
         consumer: Arc::clone(&consumer),
         lake,
         lease,
+        clock,
         discovery: Discovery::new(config.patterns()?),
         from_earliest: config.from_earliest.iter().cloned().collect::<BTreeSet<_>>(),
         assignments: sender,

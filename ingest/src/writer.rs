@@ -86,13 +86,17 @@ impl Writer {
 
     /// None when an earlier attempt, whose answer was lost, did commit.
     async fn attempt(&mut self, cut: &Cut, failed: bool) -> Result<Option<Commit>> {
-        if failed && self.holds(cut).await? {
-            return Ok(None);
+        let appended = self.table.append(cut.batches.clone(), &cut.offsets).await;
+        match appended {
+            Err(error) if failed && error.kind() == ErrorKind::Conflict => {
+                if self.holds(cut).await? {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
+            }
+            appended => appended.map(Some),
         }
-        self.table
-            .append(cut.batches.clone(), &cut.offsets)
-            .await
-            .map(Some)
     }
 
     /// Whether the table already ends where this cut ends.
