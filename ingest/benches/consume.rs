@@ -61,11 +61,18 @@ fn compare(events: i64) -> Outcome {
     produce(&kafka(&brokers), events)?;
 
     let events = events.to_string();
-    println!("{events} envelopes of {EVENT_BYTES} B in {PARTITIONS} partitions of the embedded broker");
+    println!(
+        "{events} envelopes of {EVENT_BYTES} B in {PARTITIONS} partitions of the embedded broker"
+    );
     for turn in ["first", "second"] {
         println!("{turn} turn");
         finish(role(&["drop", &brokers, &events])?)?;
-        finish(role(&["ingest", &brokers, &events, text(&lake.join(turn))?])?)?;
+        finish(role(&[
+            "ingest",
+            &brokers,
+            &events,
+            text(&lake.join(turn))?,
+        ])?)?;
         println!("  {}", files(&lake.join(turn), events.parse()?)?);
     }
     broker.kill()?;
@@ -117,7 +124,10 @@ fn produce(kafka: &KafkaConfig, events: i64) -> Outcome {
     for id in 0..events {
         let (key, value) = (format!("{{\"id\":{id}}}"), envelope(id));
         let partition = i32::try_from(id % i64::from(PARTITIONS))?;
-        let mut record = BaseRecord::to(TOPIC).partition(partition).key(&key).payload(&value);
+        let mut record = BaseRecord::to(TOPIC)
+            .partition(partition)
+            .key(&key)
+            .payload(&value);
         while let Err((error, refused)) = producer.send(record) {
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());
@@ -132,7 +142,11 @@ fn produce(kafka: &KafkaConfig, events: i64) -> Outcome {
 
 /// An activity as Debezium writes it, with text that does not compress away.
 fn envelope(id: i64) -> String {
-    let noise = |salt: i64| (id + salt).wrapping_mul(6_364_136_223_846_793_005).unsigned_abs();
+    let noise = |salt: i64| {
+        (id + salt)
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .unsigned_abs()
+    };
     let mut value = format!(
         concat!(
             r#"{{"before":null,"after":{{"id":{},"employee_id":{},"date_debut":{},"type_activite":"Course à pied","#,
@@ -157,7 +171,9 @@ fn envelope(id: i64) -> String {
     );
     value.push_str(r#","pad":""#);
     while value.len() + 2 < EVENT_BYTES {
-        value.push(char::from(b'a' + u8::try_from(noise(value.len() as i64) >> 32 & 15).unwrap_or(0)));
+        value.push(char::from(
+            b'a' + u8::try_from(noise(value.len() as i64) >> 32 & 15).unwrap_or(0),
+        ));
     }
     value.push_str("\"}");
     value
@@ -216,7 +232,10 @@ async fn ingest_all(kafka: KafkaConfig, events: i64, path: &Path) -> Outcome {
 fn committed(lake: &Path) -> Outcome<i64> {
     let mut next = std::collections::BTreeMap::new();
     for action in log(lake)? {
-        if let Some(version) = action.pointer("/txn/version").and_then(|version| version.as_i64()) {
+        if let Some(version) = action
+            .pointer("/txn/version")
+            .and_then(|version| version.as_i64())
+        {
             next.insert(action["txn"]["appId"].to_string(), version);
         }
     }
@@ -240,10 +259,15 @@ fn files(lake: &Path, events: i64) -> Outcome<String> {
 fn log(lake: &Path) -> Outcome<Vec<serde_json::Value>> {
     let directory = lake.join("bronze/sport_activities/_delta_log");
     let mut commits: Vec<PathBuf> = match std::fs::read_dir(directory) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?,
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Outcome<_>>()?,
         Err(_) => Vec::new(),
     };
-    commits.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    commits.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    });
     commits.sort();
     let mut actions = Vec::new();
     for commit in commits {

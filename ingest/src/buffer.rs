@@ -136,7 +136,8 @@ impl TopicBuffer {
         self.oldest = None;
         let mut offsets = Vec::new();
         for (partition, position) in &mut self.partitions {
-            if position.cut != Some(position.next) && (position.cut.is_some() || position.next > 0) {
+            if position.cut != Some(position.next) && (position.cut.is_some() || position.next > 0)
+            {
                 offsets.push(PartitionOffset {
                     topic: self.topic.to_string(),
                     partition: *partition,

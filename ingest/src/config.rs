@@ -52,9 +52,8 @@ impl IngestConfig {
     pub fn validate(&self) -> Result<()> {
         self.patterns()?;
         if self.topics.is_empty() {
-            return Err(
-                invalid("ingest.topics is empty").hint("Name a topic, or a prefix such as \"sportsdata.*\".")
-            );
+            return Err(invalid("ingest.topics is empty")
+                .hint("Name a topic, or a prefix such as \"sportsdata.*\"."));
         }
         if self.flush_bytes == 0 || self.flush_bytes > LARGEST_FLUSH {
             return Err(invalid("ingest.flush_bytes is out of range")

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use changes::Topic;
 use engine::bronze::BronzeTable;
 use engine::{Clock, Error, ErrorKind, Lake, Lease, Result};
-use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::client::Client;
 use crate::error::is_transient;
 use crate::progress::Progress;
 use crate::reader::Assignment;
@@ -19,7 +19,7 @@ use crate::topics::{self, Discovery, Watermarks};
 use crate::writer::{QUEUED_CUTS, Writer};
 
 pub(crate) struct Intake {
-    pub(crate) consumer: Arc<BaseConsumer>,
+    pub(crate) client: Arc<Client>,
     pub(crate) lake: Lake,
     pub(crate) lease: Lease,
     pub(crate) clock: Clock,
@@ -58,8 +58,8 @@ impl Intake {
     }
 
     async fn try_look(&mut self) -> Result<()> {
-        let consumer = Arc::clone(&self.consumer);
-        let listed = blocking(move || topics::list(&consumer)).await?;
+        let client = Arc::clone(&self.client);
+        let listed = blocking(move || topics::list(&client)).await?;
         for (topic, partitions) in self.discovery.select(listed)? {
             let fresh: Vec<i32> = (0..partitions)
                 .filter(|partition| !self.progress.is_read(&topic, *partition))
@@ -125,13 +125,13 @@ impl Intake {
         topic: &Topic,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, Watermarks>> {
-        let consumer = Arc::clone(&self.consumer);
+        let client = Arc::clone(&self.client);
         let (topic, partitions) = (topic.clone(), partitions.to_vec());
         blocking(move || {
             partitions
                 .into_iter()
                 .map(|partition| {
-                    let watermarks = Watermarks::fetch(&consumer, &topic, partition)?;
+                    let watermarks = Watermarks::fetch(&client, &topic, partition)?;
                     Ok((partition, watermarks))
                 })
                 .collect()

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::BaseConsumer;
-
+use crate::client::Client;
 use crate::metrics;
 use crate::progress::Progress;
 use crate::topics::Watermarks;
@@ -12,20 +11,20 @@ use crate::topics::Watermarks;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Measures until it is dropped; while the broker is away there is nothing to say.
-pub(crate) async fn watch(consumer: Arc<BaseConsumer>, progress: Progress) {
+pub(crate) async fn watch(client: Arc<Client>, progress: Progress) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let (consumer, progress) = (Arc::clone(&consumer), progress.clone());
-        let measured = tokio::task::spawn_blocking(move || measure(&consumer, &progress)).await;
+        let (client, progress) = (Arc::clone(&client), progress.clone());
+        let measured = tokio::task::spawn_blocking(move || measure(&client, &progress)).await;
         if measured.is_err() {
             return;
         }
     }
 }
 
-fn measure(consumer: &BaseConsumer, progress: &Progress) {
+fn measure(client: &Client, progress: &Progress) {
     for (topic, partition) in progress.partitions() {
-        let Ok(watermarks) = Watermarks::fetch(consumer, &topic, partition) else {
+        let Ok(watermarks) = Watermarks::fetch(client, &topic, partition) else {
             return;
         };
         let Some(next) = progress.next(&topic, partition) else {

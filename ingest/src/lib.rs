@@ -9,6 +9,7 @@
 
 mod budget;
 mod buffer;
+mod client;
 mod config;
 mod error;
 mod intake;
@@ -38,6 +39,7 @@ use tracing::info;
 
 use crate::budget::Budget;
 use crate::buffer::FlushPolicy;
+use crate::client::Client;
 use crate::intake::Intake;
 use crate::progress::Progress;
 use crate::reader::{Reader, Setting};
@@ -64,18 +66,21 @@ pub async fn run(
 ) -> Result<()> {
     config.validate()?;
     let consumer: BaseConsumer = kafka.client(&Purpose::Consume).create().map_err(|error| {
-        Error::new(ErrorKind::InvalidRequest, "could not set up the Kafka client")
-            .hint("Check the [kafka] section of the configuration.")
-            .caused_by(error)
+        Error::new(
+            ErrorKind::InvalidRequest,
+            "could not set up the Kafka client",
+        )
+        .hint("Check the [kafka] section of the configuration.")
+        .caused_by(error)
     })?;
-    let consumer = Arc::new(consumer);
+    let (client, closed) = Client::new(consumer);
     let progress = Progress::default();
     let stop = shutdown.child_token();
     let _stop_when_dropped = stop.clone().drop_guard();
     let (sender, assignments) = mpsc::channel(QUEUED_ASSIGNMENTS);
 
     let reader = Reader::new(Setting {
-        consumer: Arc::clone(&consumer),
+        client: Arc::clone(&client),
         assignments,
         policy: FlushPolicy::from(&config),
         budget: Budget::new(config.max_buffered_bytes),
@@ -84,14 +89,18 @@ pub async fn run(
         stop: stop.clone(),
     });
     let mut reading = spawn_blocking(move || reader.run());
-    let lag = tokio::spawn(lag::watch(Arc::clone(&consumer), progress.clone()));
+    let lag = tokio::spawn(lag::watch(Arc::clone(&client), progress.clone()));
     let mut intake = Intake {
-        consumer: Arc::clone(&consumer),
+        client: Arc::clone(&client),
         lake,
         lease,
         clock,
         discovery: Discovery::new(config.patterns()?),
-        from_earliest: config.from_earliest.iter().cloned().collect::<BTreeSet<_>>(),
+        from_earliest: config
+            .from_earliest
+            .iter()
+            .cloned()
+            .collect::<BTreeSet<_>>(),
         assignments: sender,
         progress: progress.clone(),
         wake,
@@ -129,8 +138,9 @@ pub async fn run(
         outcome = outcome.and(settle(ended));
     }
     lag.abort();
-    drop(intake);
-    close(consumer, progress).await;
+    reader::report_group_offsets(&client, &progress);
+    drop((intake, client));
+    drop(tokio::time::timeout(FAREWELL, closed).await);
     info!("ingest ended");
     outcome
 }
@@ -139,13 +149,4 @@ fn settle(ended: Result<Result<()>, JoinError>) -> Result<()> {
     ended.unwrap_or_else(|error| {
         Err(Error::new(ErrorKind::Internal, "a part of ingest broke off").caused_by(error))
     })
-}
-
-/// Reports the last group offsets and closes the client, off the async threads and with limited patience.
-async fn close(consumer: Arc<BaseConsumer>, progress: Progress) {
-    let closing = spawn_blocking(move || {
-        reader::report_group_offsets(&consumer, &progress);
-        drop(consumer);
-    });
-    drop(tokio::time::timeout(FAREWELL, closing).await);
 }

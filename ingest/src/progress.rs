@@ -22,7 +22,9 @@ struct Committed {
 impl Progress {
     /// A partition that is read from `next` on.
     pub(crate) fn begin(&self, topic: &Topic, partition: i32, next: i64) {
-        self.committed().next.insert((topic.clone(), partition), next);
+        self.committed()
+            .next
+            .insert((topic.clone(), partition), next);
     }
 
     pub(crate) fn advance(&self, topic: &Topic, offsets: &[PartitionOffset]) {
@@ -40,11 +42,16 @@ impl Progress {
     }
 
     pub(crate) fn is_read(&self, topic: &Topic, partition: i32) -> bool {
-        self.committed().next.contains_key(&(topic.clone(), partition))
+        self.committed()
+            .next
+            .contains_key(&(topic.clone(), partition))
     }
 
     pub(crate) fn next(&self, topic: &Topic, partition: i32) -> Option<i64> {
-        self.committed().next.get(&(topic.clone(), partition)).copied()
+        self.committed()
+            .next
+            .get(&(topic.clone(), partition))
+            .copied()
     }
 
     /// What moved since the last call.

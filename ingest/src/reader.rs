@@ -17,8 +17,9 @@ use tracing::{info, warn};
 
 use crate::budget::Budget;
 use crate::buffer::{FlushPolicy, TopicBuffer};
-use crate::rows::{Message, MessageHeaders};
+use crate::client::Client;
 use crate::progress::Progress;
+use crate::rows::{Message, MessageHeaders};
 use crate::topics::cure;
 use crate::writer::Flush;
 
@@ -77,7 +78,7 @@ struct Route {
 
 /// What a reader needs from outside.
 pub(crate) struct Setting {
-    pub(crate) consumer: Arc<BaseConsumer>,
+    pub(crate) client: Arc<Client>,
     pub(crate) assignments: mpsc::Receiver<Vec<Assignment>>,
     pub(crate) policy: FlushPolicy,
     pub(crate) budget: Budget,
@@ -105,12 +106,12 @@ impl Reader {
     }
 
     fn read(&mut self) -> Result<()> {
-        let consumer = Arc::clone(&self.setting.consumer);
+        let client = Arc::clone(&self.setting.client);
         while !self.setting.stop.is_cancelled() {
             self.take_assignments()?;
-            report_group_offsets(&consumer, &self.setting.progress);
+            report_group_offsets(&client, &self.setting.progress);
             self.respect_budget()?;
-            let mut next = consumer.poll(self.patience());
+            let mut next = client.poll(self.patience());
             let now = (self.setting.clock)();
             let mut burst = Burst::default();
             while let Some(polled) = next.take() {
@@ -119,7 +120,7 @@ impl Reader {
                     Err(error) => self.judge(error)?,
                 }
                 if !burst.is_over() {
-                    next = consumer.poll(Duration::ZERO);
+                    next = client.poll(Duration::ZERO);
                 }
             }
             self.follow_position()?;
@@ -140,7 +141,8 @@ impl Reader {
                 .map_err(assign_failed)?;
                 self.begin(assignment);
             }
-            self.setting.consumer
+            self.setting
+                .client
                 .incremental_assign(&list)
                 .map_err(assign_failed)?;
         }
@@ -278,7 +280,8 @@ impl Reader {
         let wrapped = Error::new(ErrorKind::Corrupt, message).caused_by(error);
         match self.routes.as_slice() {
             [only] => wrapped.hint(cure(only.buffer.topic())),
-            _ => wrapped.hint("Start again: the start names the topic and the command that cures it."),
+            _ => wrapped
+                .hint("Start again: the start names the topic and the command that cures it."),
         }
     }
 
@@ -299,7 +302,7 @@ impl Reader {
         if !std::mem::take(&mut self.at_end) {
             return Ok(());
         }
-        let positions = self.setting.consumer.position().map_err(|error| {
+        let positions = self.setting.client.position().map_err(|error| {
             Error::new(ErrorKind::Internal, "the client does not know its position")
                 .caused_by(error)
         })?;
@@ -328,8 +331,7 @@ pub(crate) fn report_group_offsets(consumer: &BaseConsumer, progress: &Progress)
     }
     let mut list = TopicPartitionList::new();
     for (topic, partition, next) in moved {
-        let added =
-            list.add_partition_offset(topic.as_str(), partition, Offset::Offset(next));
+        let added = list.add_partition_offset(topic.as_str(), partition, Offset::Offset(next));
         if added.is_err() {
             return;
         }
@@ -338,5 +340,9 @@ pub(crate) fn report_group_offsets(consumer: &BaseConsumer, progress: &Progress)
 }
 
 fn assign_failed(error: KafkaError) -> Error {
-    Error::new(ErrorKind::Internal, "could not assign partitions to the client").caused_by(error)
+    Error::new(
+        ErrorKind::Internal,
+        "could not assign partitions to the client",
+    )
+    .caused_by(error)
 }

@@ -165,7 +165,11 @@ mod tests {
 
     #[test]
     fn two_topics_of_one_table_are_refused() {
-        let topics = [topic("a.public.t"), topic("a.public.u"), topic("b.public.t")];
+        let topics = [
+            topic("a.public.t"),
+            topic("a.public.u"),
+            topic("b.public.t"),
+        ];
         let error = one_topic_a_table(topics.iter()).expect_err("a collision");
         assert_eq!(error.kind(), ErrorKind::Conflict);
         let text = error.to_string();
@@ -187,7 +191,10 @@ mod tests {
             let error = start(stored, false).expect_err("outside");
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             let hint = error.hint_text().expect("a hint");
-            assert!(hint.contains("sportlake ingest --from-earliest s.public.a"), "{hint}");
+            assert!(
+                hint.contains("sportlake ingest --from-earliest s.public.a"),
+                "{hint}"
+            );
         }
     }
 }

@@ -40,7 +40,10 @@ async fn poison_stands_between_good_rows() {
         errors,
         [None, Some("not JSON: not UTF-8"), Some("unknown op"), None]
     );
-    assert_eq!(rows[1].value.as_deref(), Some(b"\xff\xfenot json".as_slice()));
+    assert_eq!(
+        rows[1].value.as_deref(),
+        Some(b"\xff\xfenot json".as_slice())
+    );
     assert_eq!(rows[3].op.as_deref(), Some("c"));
 }
 
@@ -51,7 +54,10 @@ async fn a_tombstone_is_no_empty_value() {
         ..Sent::default()
     };
     let rows = ingested(vec![tombstone, value(b"")]).await;
-    assert_eq!((rows[0].value.as_deref(), rows[0].error.as_deref()), (None, None));
+    assert_eq!(
+        (rows[0].value.as_deref(), rows[0].error.as_deref()),
+        (None, None)
+    );
     assert_eq!(rows[0].key.as_deref(), Some(b"k".as_slice()));
     assert_eq!(rows[1].value.as_deref(), Some(b"".as_slice()));
     assert_eq!(rows[1].error.as_deref(), Some("empty value"));

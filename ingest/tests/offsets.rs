@@ -49,10 +49,15 @@ async fn an_offset_outside_the_topic_is_an_error_with_its_cure() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(
         error.to_string(),
-        format!("stored offset 10 of \"{TOPIC}\" partition 0 lies outside the topic, which holds 0 to 4")
+        format!(
+            "stored offset 10 of \"{TOPIC}\" partition 0 lies outside the topic, which holds 0 to 4"
+        )
     );
     let hint = error.hint_text().expect("a hint");
-    assert!(hint.contains(&format!("sportlake ingest --from-earliest {TOPIC}")), "{hint}");
+    assert!(
+        hint.contains(&format!("sportlake ingest --from-earliest {TOPIC}")),
+        "{hint}"
+    );
     assert_eq!(stored(&lake).len(), 10);
 
     let config = IngestConfig {

@@ -144,7 +144,11 @@ async fn two_topics_of_one_table_are_refused() {
     let ingest = Ingest::start(&broker.kafka, &lake, config).await;
     let error = ingest.ended().await.expect_err("a collision");
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.to_string().contains("\"a.public.orders\" and \"b.public.orders\""));
+    assert!(
+        error
+            .to_string()
+            .contains("\"a.public.orders\" and \"b.public.orders\"")
+    );
     assert!(!lake.path().join("bronze/orders").exists());
     broker.stop().await;
 }

@@ -32,9 +32,7 @@ impl MessageHeaders {
         })
     }
 
-    pub(super) fn from_pairs<'a>(
-        pairs: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
-    ) -> Self {
+    pub(super) fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
         let mut generation = 0;
         let mut entries = Vec::new();
         for (name, value) in pairs {
@@ -80,7 +78,11 @@ mod tests {
     fn headers_are_pairs_in_their_order() {
         check(&[], None, 0);
         check(
-            &[("a", Some(b"x")), ("a", None), ("b\"", Some("é".as_bytes()))],
+            &[
+                ("a", Some(b"x")),
+                ("a", None),
+                ("b\"", Some("é".as_bytes())),
+            ],
             Some(r#"[["a","x"],["a",null],["b\"","é"]]"#),
             0,
         );
@@ -121,7 +123,8 @@ mod tests {
         }
 
         fn try_get(&self, _: usize) -> Option<Header<'_, &[u8]>> {
-            let name = std::str::from_utf8(std::hint::black_box(&[0xff])).expect("rdkafka's assumption");
+            let name =
+                std::str::from_utf8(std::hint::black_box(&[0xff])).expect("rdkafka's assumption");
             Some(Header {
                 key: name,
                 value: None,

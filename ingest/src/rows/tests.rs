@@ -43,7 +43,11 @@ fn check(value: Option<&[u8]>, op: Option<&str>, error: Option<&str>) {
 
 #[test]
 fn an_envelope_shows_its_operation() {
-    check(Some(br#"{"op":"c","before":null,"after":{}}"#), Some("c"), None);
+    check(
+        Some(br#"{"op":"c","before":null,"after":{}}"#),
+        Some("c"),
+        None,
+    );
     check(Some(br#"{"op":"d","before":{"id":1}}"#), Some("d"), None);
     check(Some(br#"{"op":"t"}"#), Some("t"), None);
     check(
@@ -95,7 +99,10 @@ fn coordinates_times_and_source_are_columns() {
     let ingested = batch["_ingested_at"].as_primitive::<TimestampMicrosecondType>();
     assert_eq!(ingested.value(0), noon().timestamp_micros());
     let date = batch["_date"].as_primitive::<Date32Type>();
-    assert_eq!(date.value_as_date(0).map(|day| day.to_string()).as_deref(), Some("2026-03-01"));
+    assert_eq!(
+        date.value_as_date(0).map(|day| day.to_string()).as_deref(),
+        Some("2026-03-01")
+    );
     let generation = batch["generation"].as_primitive::<Int64Type>();
     assert_eq!((generation.value(0), generation.value(1)), (3, 0));
     let lsn = batch["source_lsn"].as_primitive::<Int64Type>();
@@ -106,7 +113,12 @@ fn coordinates_times_and_source_are_columns() {
 
 #[test]
 fn a_time_no_client_can_show_is_left_out() {
-    for timestamp_ms in [None, Some(i64::MAX), Some(i64::MIN), Some(253_402_300_800_000)] {
+    for timestamp_ms in [
+        None,
+        Some(i64::MAX),
+        Some(i64::MIN),
+        Some(253_402_300_800_000),
+    ] {
         let batch = rows(&[Message {
             timestamp_ms,
             ..message(None)
@@ -119,7 +131,10 @@ fn a_time_no_client_can_show_is_left_out() {
 fn ten_megabytes_are_one_row() {
     let large = vec![b'x'; 10_000_000];
     let batch = rows(&[message(Some(&large))]);
-    assert_eq!(batch["value"].as_binary::<i32>().value(0).len(), large.len());
+    assert_eq!(
+        batch["value"].as_binary::<i32>().value(0).len(),
+        large.len()
+    );
 }
 
 proptest! {

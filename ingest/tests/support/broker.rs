@@ -50,7 +50,10 @@ impl Broker {
             ..BrokerConfig::default()
         };
         let task = tokio::spawn(broker::serve(listener, config, clock(), shutdown.clone()));
-        let producer = kafka.client(&Purpose::Produce).create().expect("a producer");
+        let producer = kafka
+            .client(&Purpose::Produce)
+            .create()
+            .expect("a producer");
         Self {
             kafka,
             address,
@@ -110,15 +113,20 @@ impl Broker {
         record.key = message.key;
         record.payload = message.value;
         if !message.headers.is_empty() {
-            let headers = message.headers.iter().fold(
-                OwnedHeaders::new(),
-                |headers, (key, value)| headers.insert(Header { key, value: *value }),
-            );
+            let headers = message
+                .headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                    headers.insert(Header { key, value: *value })
+                });
             record = record.headers(headers);
         }
-        in_time("an acknowledgement", self.producer.send(record, Timeout::Never))
-            .await
-            .expect("acknowledged");
+        in_time(
+            "an acknowledgement",
+            self.producer.send(record, Timeout::Never),
+        )
+        .await
+        .expect("acknowledged");
     }
 
     /// Sends envelopes of the rows `ids`, all in flight at once.

@@ -61,7 +61,10 @@ fn log(table: &Path) -> Vec<Value> {
     };
     let mut commits: Vec<_> = entries
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .collect();
     commits.sort();
     let mut actions = Vec::new();

@@ -1,5 +1,5 @@
-mod bronze;
 mod broker;
+mod bronze;
 mod pipeline;
 
 pub(crate) use broker::{Broker, Sent};

@@ -117,6 +117,8 @@ impl Ingest {
 
     /// Waits for an end that nobody asked for.
     pub(crate) async fn ended(self) -> engine::Result<()> {
-        in_time("the end of ingest", self.task).await.expect("no panic")
+        in_time("the end of ingest", self.task)
+            .await
+            .expect("no panic")
     }
 }
