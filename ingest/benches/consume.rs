@@ -14,6 +14,8 @@ use changes::{KafkaConfig, Purpose};
 use chrono::{DateTime, Utc};
 use engine::{Clock, Lake, LakeConfig, Lease, Role};
 use ingest::IngestConfig;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -140,44 +142,69 @@ fn produce(kafka: &KafkaConfig, events: i64) -> Outcome {
     Ok(())
 }
 
-/// An activity as Debezium writes it, with text that does not compress away.
+/// An activity as Debezium writes it, with a comment that fills it up.
 fn envelope(id: i64) -> String {
-    let noise = |salt: i64| {
-        (id + salt)
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .unsigned_abs()
-    };
+    let mut random = SmallRng::seed_from_u64(id.unsigned_abs());
+    let mut comment = String::new();
+    while comment.len() < 140 {
+        comment.push_str(WORDS[random.random_range(0..WORDS.len())]);
+        comment.push(' ');
+    }
+    let (employee, distance, seconds) = (
+        random.random_range(1..162),
+        random.random_range(500..40_000),
+        random.random_range(600..9_000),
+    );
+    let (at_ms, lsn) = (1_700_000_000_000 + id * 977, 24_000_000 + id * 120);
     let mut value = format!(
         concat!(
-            r#"{{"before":null,"after":{{"id":{},"employee_id":{},"date_debut":{},"type_activite":"Course à pied","#,
-            r#""distance_m":{},"duree_s":{},"commentaire":"sortie {:x} {:x}"}},"source":{{"version":"3.0.0.Final","#,
-            r#""connector":"postgresql","name":"bench","ts_ms":{},"snapshot":"false","db":"sportsdb","#,
-            r#""sequence":"[\"{}\",\"{}\"]","schema":"public","table":"sport_activities","txId":{},"lsn":{},"#,
-            r#""xmin":null}},"transaction":null,"op":"c","ts_ms":{}"#
+            r#"{{"before":null,"after":{{"id":{id},"employee_id":{employee},"date_debut":{at_ms}000,"#,
+            r#""type_activite":"Course à pied","distance_m":{distance},"duree_s":{seconds},"commentaire":"{comment}"}},"#,
+            r#""source":{{"version":"3.0.0.Final","connector":"postgresql","name":"bench","ts_ms":{at_ms},"#,
+            r#""snapshot":"false","db":"sportsdb","sequence":"[\"{lsn}\",\"{lsn}\"]","schema":"public","#,
+            r#""table":"sport_activities","txId":{id},"lsn":{lsn},"xmin":null}},"transaction":null,"op":"c","ts_ms":{at_ms}"#,
         ),
-        id,
-        noise(1) % 161,
-        1_700_000_000_000_000 + id * 1_000_000,
-        noise(2) % 20_000,
-        noise(3) % 7_200,
-        noise(4),
-        noise(5),
-        1_700_000_000_000 + id,
-        24_000_000 + id,
-        24_000_000 + id,
-        700 + id,
-        24_000_000 + id,
-        1_700_000_000_000 + id,
+        id = id,
+        employee = employee,
+        at_ms = at_ms,
+        distance = distance,
+        seconds = seconds,
+        comment = comment,
+        lsn = lsn,
     );
-    value.push_str(r#","pad":""#);
-    while value.len() + 2 < EVENT_BYTES {
-        value.push(char::from(
-            b'a' + u8::try_from(noise(value.len() as i64) >> 32 & 15).unwrap_or(0),
-        ));
+    while value.len() + 1 < EVENT_BYTES {
+        value.push(' ');
     }
-    value.push_str("\"}");
+    value.push('}');
     value
 }
+
+const WORDS: [&str; 24] = [
+    "belle",
+    "sortie",
+    "le",
+    "long",
+    "du",
+    "Lez",
+    "avec",
+    "les",
+    "collègues",
+    "vent",
+    "de",
+    "face",
+    "soleil",
+    "reprise",
+    "doucement",
+    "record",
+    "battu",
+    "jusqu'à",
+    "la",
+    "mer",
+    "fractionné",
+    "pluie",
+    "encore",
+    "demain",
+];
 
 fn drop_all(kafka: &KafkaConfig, events: i64) -> Outcome {
     let consumer: BaseConsumer = kafka.client(&Purpose::Consume).create()?;

@@ -41,7 +41,7 @@ impl Default for IngestConfig {
             flush_bytes: 32 << 20,
             flush_rows: 100_000,
             flush_interval: Duration::from_millis(500),
-            max_buffered_bytes: 96 << 20,
+            max_buffered_bytes: 64 << 20,
             discovery_interval: Duration::from_secs(1),
             from_earliest: Vec::new(),
         }
