@@ -45,10 +45,15 @@ impl Budget {
         self.shared.used().saturating_add(more) <= self.shared.limit
     }
 
-    /// Waits until something is freed, at most `patience`.
-    pub(crate) fn wait(&self, patience: Duration) {
+    /// Whether the writers hold nothing.
+    pub(crate) fn is_unused(&self) -> bool {
+        *self.shared.used() == 0
+    }
+
+    /// Waits, while `more` bytes do not fit, until something is freed, at most `patience`.
+    pub(crate) fn wait(&self, more: usize, patience: Duration) {
         let used = self.shared.used();
-        if *used > self.shared.limit {
+        if *used > 0 && used.saturating_add(more) > self.shared.limit {
             drop(
                 self.shared
                     .freed
@@ -87,10 +92,12 @@ mod tests {
         assert!(!budget.allows(0));
         let writer = std::thread::spawn(move || drop(first));
         while !budget.allows(0) {
-            budget.wait(Duration::from_secs(60));
+            budget.wait(0, Duration::from_secs(60));
         }
         writer.join().expect("the writer ends");
+        assert!(!budget.is_unused());
         drop(second);
-        assert!(budget.allows(10));
+        assert!(budget.is_unused());
+        budget.wait(11, Duration::from_secs(60));
     }
 }

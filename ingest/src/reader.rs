@@ -242,12 +242,11 @@ impl Reader {
     /// Reads nothing more while too much is held in memory.
     fn respect_budget(&mut self) -> Result<()> {
         let pending: usize = self.routes.iter().map(|route| route.buffer.bytes()).sum();
-        if self.setting.budget.allows(pending) {
-            return Ok(());
-        }
-        self.hand_over_all()?;
-        while !self.setting.budget.allows(0) && !self.setting.stop.is_cancelled() {
-            self.setting.budget.wait(IDLE);
+        while !self.setting.budget.allows(pending) && !self.setting.stop.is_cancelled() {
+            if self.setting.budget.is_unused() {
+                return self.hand_over_all();
+            }
+            self.setting.budget.wait(pending, IDLE);
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ impl Writer {
         Error::new(
             ErrorKind::Conflict,
             format!(
-                "another writer moved the offsets of \"bronze.{}\": {error}",
+                "another writer moved the offsets of \"bronze.{}\"",
                 self.topic.table()
             ),
         )
