@@ -1,6 +1,8 @@
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// What a change event did to its row.
@@ -74,16 +76,7 @@ pub struct Envelope<'a> {
     pub source_ts_ms: Option<i64>,
 }
 
-#[derive(Deserialize)]
-struct Wrapped<'a> {
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    schema: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    op: Option<&'a RawValue>,
-}
-
+/// The fields of an envelope, and those of the wrapping that `schemas.enable` adds, in one pass over the text.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow, default)]
@@ -92,16 +85,93 @@ struct Fields<'a> {
     after: Option<&'a RawValue>,
     #[serde(borrow, default)]
     op: Option<&'a RawValue>,
+    #[serde(default)]
+    source: Source,
     #[serde(borrow, default)]
-    source: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    schema: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize, Default)]
-struct Source<'a> {
-    #[serde(borrow, default)]
-    lsn: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ts_ms: Option<&'a RawValue>,
+/// Where the change stands in its source; a block of another shape says nothing.
+#[derive(Default)]
+struct Source {
+    lsn: Option<i64>,
+    ts_ms: Option<i64>,
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceVisitor)
+    }
+}
+
+struct SourceVisitor;
+
+impl<'de> Visitor<'de> for SourceVisitor {
+    type Value = Source;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Source, A::Error> {
+        let mut source = Source::default();
+        while let Some(name) = map.next_key::<SourceField>()? {
+            match name {
+                SourceField::Lsn => source.lsn = number(map.next_value()?),
+                SourceField::TsMs => source.ts_ms = number(map.next_value()?),
+                SourceField::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(source)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Source, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Source::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Source, E> {
+        Ok(Source::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Source, E> {
+        Ok(Source::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Source, E> {
+        Ok(Source::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Source, E> {
+        Ok(Source::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Source, E> {
+        Ok(Source::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Source, E> {
+        Ok(Source::default())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum SourceField {
+    #[serde(rename = "lsn")]
+    Lsn,
+    #[serde(rename = "ts_ms")]
+    TsMs,
+    #[serde(other)]
+    Other,
+}
+
+fn number(raw: &RawValue) -> Option<i64> {
+    raw.get().parse().ok()
 }
 
 impl<'a> Envelope<'a> {
@@ -112,27 +182,22 @@ impl<'a> Envelope<'a> {
         }
         let text = std::str::from_utf8(value)
             .map_err(|_| EnvelopeFault::NotJson("not UTF-8".to_owned()))?;
-        let outer: Wrapped<'a> = object(text)?;
-        let fields: Fields<'a> = match (outer.payload, outer.schema, outer.op) {
+        let outer: Fields<'a> = object(text)?;
+        let fields = match (outer.payload, outer.schema, outer.op) {
             (Some(payload), Some(_), None) => object(payload.get())?,
-            _ => object(text)?,
+            _ => outer,
         };
         let op_text: Cow<'a, str> = match fields.op {
             None => return Err(EnvelopeFault::NoOp),
             Some(raw) => serde_json::from_str(raw.get()).map_err(|_| EnvelopeFault::UnknownOp)?,
         };
         let op = Op::parse(&op_text).ok_or(EnvelopeFault::UnknownOp)?;
-        let source: Source<'a> = fields
-            .source
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default();
-        let number = |raw: Option<&RawValue>| raw.and_then(|raw| raw.get().parse().ok());
         Ok(Self {
             before: image("before", fields.before)?,
             after: image("after", fields.after)?,
             op,
-            source_lsn: number(source.lsn),
-            source_ts_ms: number(source.ts_ms),
+            source_lsn: fields.source.lsn,
+            source_ts_ms: fields.source.ts_ms,
         })
     }
 }

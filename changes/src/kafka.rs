@@ -79,9 +79,12 @@ impl KafkaConfig {
                 .set("enable.partition.eof", "true")
                 .set("auto.offset.reset", "error")
                 .set("isolation.level", "read_committed")
-                .set("fetch.message.max.bytes", MAX_MESSAGE_BYTES)
+                .set("fetch.message.max.bytes", "4194304")
+                .set("fetch.max.bytes", MAX_MESSAGE_BYTES)
                 .set("receive.message.max.bytes", "100000000")
-                .set("queued.max.messages.kbytes", "65536")
+                .set("queued.max.messages.kbytes", "32768")
+                // The default, a second, would leave a reader that empties a full queue faster than that waiting.
+                .set("fetch.queue.backoff.ms", "10")
                 .set("fetch.wait.max.ms", "100"),
             Purpose::Administer => &mut client,
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
@@ -17,8 +17,9 @@ use deltalake_core::logstore::{LogStoreRef, get_actions};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
@@ -228,13 +229,31 @@ impl Table {
 
     /// Writes data files that no version names until they are committed.
     pub(crate) fn stage(&self, layout: &TableLayout) -> StagedFiles {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .build();
+        let mut properties =
+            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        for field in layout.schema.fields() {
+            let column = ColumnPath::from(field.name().as_str());
+            let is_summarised = layout.stats_columns.contains(field.name());
+            match field.data_type() {
+                // Bytes are payload: every value is new, and none belongs in a summary.
+                DataType::Binary => {
+                    properties = properties
+                        .set_column_dictionary_enabled(column.clone(), false)
+                        .set_column_statistics_enabled(column, EnabledStatistics::None);
+                }
+                // What is summarised is a key or a time: mostly distinct, and close to its neighbours.
+                DataType::Int64 | DataType::Timestamp(..) if is_summarised => {
+                    properties = properties
+                        .set_column_dictionary_enabled(column.clone(), false)
+                        .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+                }
+                _ => {}
+            }
+        }
         let config = WriterConfig::new(
             layout.schema.clone(),
             layout.partition_columns.clone(),
-            Some(properties),
+            Some(properties.build()),
             NonZeroU64::new(TARGET_FILE_BYTES),
             None,
             "-1".try_into().unwrap_or_default(),

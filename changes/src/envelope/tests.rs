@@ -4,21 +4,55 @@ use super::*;
 
 #[test]
 fn reads_an_update_without_schema() {
-    let value = br#"{"before":null,"after":{"id":2},"source":{"lsn":7,"ts_ms":9},"op":"u","ts_ms":10}"#;
+    let value =
+        br#"{"before":null,"after":{"id":2},"source":{"lsn":7,"ts_ms":9},"op":"u","ts_ms":10}"#;
     let envelope = Envelope::parse(value).expect("an envelope");
     assert_eq!(envelope.op, Op::Update);
     assert_eq!(envelope.before.map(RawValue::get), None);
     assert_eq!(envelope.after.map(RawValue::get), Some(r#"{"id":2}"#));
-    assert_eq!((envelope.source_lsn, envelope.source_ts_ms), (Some(7), Some(9)));
+    assert_eq!(
+        (envelope.source_lsn, envelope.source_ts_ms),
+        (Some(7), Some(9))
+    );
 }
 
 #[test]
 fn reads_through_the_schema_wrapper() {
-    let value = br#"{"schema":{"type":"struct"},"payload":{"before":{"id":1},"after":null,"op":"d"}}"#;
+    let value =
+        br#"{"schema":{"type":"struct"},"payload":{"before":{"id":1},"after":null,"op":"d"}}"#;
     let envelope = Envelope::parse(value).expect("an envelope");
     assert_eq!(envelope.op, Op::Delete);
     assert_eq!(envelope.before.map(RawValue::get), Some(r#"{"id":1}"#));
     assert_eq!(envelope.source_lsn, None);
+}
+
+#[test]
+fn a_source_of_another_shape_says_nothing() {
+    for source in [
+        "null",
+        "5",
+        "-5",
+        "1.5",
+        "true",
+        "\"text\"",
+        "[1,{\"lsn\":2}]",
+        "{}",
+        r#"{"lsn":"7","ts_ms":null}"#,
+    ] {
+        let value = format!(r#"{{"source":{source},"op":"c"}}"#);
+        let envelope = Envelope::parse(value.as_bytes()).expect(source);
+        assert_eq!(
+            (envelope.source_lsn, envelope.source_ts_ms),
+            (None, None),
+            "{source}"
+        );
+    }
+    let value = br#"{"op":"c","source":{"a":{"lsn":1},"lsn":-3,"b":[],"ts_ms":4}}"#;
+    let envelope = Envelope::parse(value).expect("an envelope");
+    assert_eq!(
+        (envelope.source_lsn, envelope.source_ts_ms),
+        (Some(-3), Some(4))
+    );
 }
 
 #[test]
@@ -30,9 +64,15 @@ fn names_the_fault_of_what_is_no_envelope() {
     assert_eq!(fault("{}"), EnvelopeFault::NoOp);
     assert_eq!(fault(r#"{"op":"x"}"#), EnvelopeFault::UnknownOp);
     assert_eq!(fault(r#"{"op":5}"#), EnvelopeFault::UnknownOp);
-    assert_eq!(fault(r#"{"op":"c","after":[1]}"#), EnvelopeFault::ImageNotAnObject("after"));
+    assert_eq!(
+        fault(r#"{"op":"c","after":[1]}"#),
+        EnvelopeFault::ImageNotAnObject("after")
+    );
     assert!(matches!(fault("{\"op\""), EnvelopeFault::NotJson(_)));
-    assert!(matches!(Envelope::parse(&[0xff]), Err(EnvelopeFault::NotJson(_))));
+    assert!(matches!(
+        Envelope::parse(&[0xff]),
+        Err(EnvelopeFault::NotJson(_))
+    ));
 }
 
 #[test]

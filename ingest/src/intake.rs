@@ -1,0 +1,149 @@
+//! Brings topics under way: finds them, opens their tables, decides where reading starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use changes::Topic;
+use engine::bronze::BronzeTable;
+use engine::{Clock, Error, ErrorKind, Lake, Lease, Result};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::client::Client;
+use crate::error::is_transient;
+use crate::progress::Progress;
+use crate::reader::Assignment;
+use crate::topics::{self, Discovery, Watermarks};
+use crate::writer::{QUEUED_CUTS, Writer};
+
+pub(crate) struct Intake {
+    pub(crate) client: Arc<Client>,
+    pub(crate) lake: Lake,
+    pub(crate) lease: Lease,
+    pub(crate) clock: Clock,
+    pub(crate) discovery: Discovery,
+    /// Topics that may start again at their earliest message.
+    pub(crate) from_earliest: BTreeSet<String>,
+    pub(crate) assignments: mpsc::Sender<Vec<Assignment>>,
+    pub(crate) progress: Progress,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) writers: JoinSet<Result<()>>,
+    /// Topics that have a writer.
+    pub(crate) written: BTreeSet<Topic>,
+    pub(crate) waiting: bool,
+}
+
+impl Intake {
+    /// Looks for topics and partitions that are not read yet. What is away for a while is tried again next time.
+    pub(crate) async fn look(&mut self) -> Result<()> {
+        match self.try_look().await {
+            Ok(()) => {
+                if std::mem::take(&mut self.waiting) {
+                    info!("topics are listed again");
+                }
+                Ok(())
+            }
+            Err(error) if is_transient(&error) => {
+                if !self.waiting {
+                    self.waiting = true;
+                    warn!(%error, "looking for topics failed: trying again");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn try_look(&mut self) -> Result<()> {
+        let client = Arc::clone(&self.client);
+        let listed = blocking(move || topics::list(&client)).await?;
+        for (topic, partitions) in self.discovery.select(listed)? {
+            let fresh: Vec<i32> = (0..partitions)
+                .filter(|partition| !self.progress.is_read(&topic, *partition))
+                .collect();
+            if !fresh.is_empty() {
+                self.bring_in(topic, fresh).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn bring_in(&mut self, topic: Topic, partitions: Vec<i32>) -> Result<()> {
+        let clock = Arc::clone(&self.clock);
+        let opened =
+            BronzeTable::open_or_create(&self.lake, &self.lease, topic.table(), clock).await;
+        let table = match opened {
+            Err(error) if error.kind() == ErrorKind::InvalidRequest => {
+                self.discovery.leave_out(topic.to_string());
+                return Ok(());
+            }
+            opened => opened?,
+        };
+        let watermarks = self.watermarks(&topic, &partitions).await?;
+        let from_earliest = self.from_earliest.contains(topic.as_str());
+        let mut assignments = Vec::new();
+        for (partition, watermarks) in watermarks {
+            let stored = table.next_offset(topic.as_str(), partition).await?;
+            let start = watermarks.start(&topic, partition, stored, from_earliest)?;
+            assignments.push(Assignment {
+                topic: topic.clone(),
+                partition,
+                stored,
+                start,
+                writer: None,
+            });
+        }
+        for assignment in &assignments {
+            self.progress
+                .begin(&topic, assignment.partition, assignment.start);
+        }
+        if let Some(first) = assignments.first_mut()
+            && self.written.insert(topic.clone())
+        {
+            let (sender, flushes) = mpsc::channel(QUEUED_CUTS);
+            first.writer = Some(sender);
+            let writer = Writer {
+                topic: topic.clone(),
+                table,
+                progress: self.progress.clone(),
+                wake: Arc::clone(&self.wake),
+                shutdown: self.stop.clone(),
+            };
+            self.writers.spawn(writer.run(flushes));
+        }
+        info!(%topic, partitions = assignments.len(), "reading");
+        // The reader hangs up only when it ends, and then its outcome says why.
+        drop(self.assignments.send(assignments).await);
+        Ok(())
+    }
+
+    async fn watermarks(
+        &self,
+        topic: &Topic,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Watermarks>> {
+        let client = Arc::clone(&self.client);
+        let (topic, partitions) = (topic.clone(), partitions.to_vec());
+        blocking(move || {
+            partitions
+                .into_iter()
+                .map(|partition| {
+                    let watermarks = Watermarks::fetch(&client, &topic, partition)?;
+                    Ok((partition, watermarks))
+                })
+                .collect()
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    question: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    spawn_blocking(question).await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "a question to the broker broke off").caused_by(error))
+    })
+}

@@ -1,0 +1,151 @@
+//! The one writer of a bronze table: a commit per cut, in the order of the cuts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use changes::Topic;
+use engine::bronze::{BronzeTable, Commit};
+use engine::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::budget::Reserved;
+use crate::buffer::Cut;
+use crate::error::is_transient;
+use crate::metrics::{self, Committed};
+use crate::progress::Progress;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Cuts that wait for a busy writer; the next one waits in the reader.
+pub(crate) const QUEUED_CUTS: usize = 1;
+
+/// A cut on its way to the table, with the memory it holds.
+pub(crate) struct Flush {
+    pub(crate) cut: Cut,
+    pub(crate) reserved: Reserved,
+}
+
+pub(crate) struct Writer {
+    pub(crate) topic: Topic,
+    pub(crate) table: BronzeTable,
+    pub(crate) progress: Progress,
+    /// Told after each commit.
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Writer {
+    /// Commits what arrives until the reader hangs up.
+    pub(crate) async fn run(mut self, mut flushes: mpsc::Receiver<Flush>) -> Result<()> {
+        while let Some(flush) = flushes.recv().await {
+            let started = Instant::now();
+            self.commit(&flush.cut).await?;
+            self.progress.advance(&self.topic, &flush.cut.offsets);
+            metrics::observe_commit(&Committed {
+                table: self.topic.table(),
+                rows: rows(&flush.cut),
+                bytes: flush.cut.bytes,
+                poison: flush.cut.poison,
+                elapsed: started.elapsed(),
+            });
+            drop(flush.reserved);
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Commits a cut, again and again while the lake is away; once more, not longer, when told to stop.
+    async fn commit(&mut self, cut: &Cut) -> Result<()> {
+        let mut pause = FIRST_PAUSE;
+        let mut failed = false;
+        loop {
+            let last = self.shutdown.is_cancelled();
+            match self.attempt(cut, failed).await {
+                Ok(commit) => {
+                    self.report(commit.as_ref(), cut, failed);
+                    return Ok(());
+                }
+                Err(error) if is_transient(&error) && !(last && failed) => {
+                    if !failed {
+                        warn!(table = self.topic.table(), %error, "commit failed: trying again");
+                    }
+                    failed = true;
+                }
+                Err(error) => return Err(self.explain(error)),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shutdown.cancelled() => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// None when an earlier attempt, whose answer was lost, did commit.
+    async fn attempt(&mut self, cut: &Cut, failed: bool) -> Result<Option<Commit>> {
+        let appended = self.table.append(cut.batches.clone(), &cut.offsets).await;
+        match appended {
+            Err(error) if failed && error.kind() == ErrorKind::Conflict => {
+                if self.holds(cut).await? {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
+            }
+            appended => appended.map(Some),
+        }
+    }
+
+    /// Whether the table already ends where this cut ends.
+    async fn holds(&self, cut: &Cut) -> Result<bool> {
+        for offset in &cut.offsets {
+            let stored = self
+                .table
+                .next_offset(&offset.topic, offset.partition)
+                .await?;
+            if stored != Some(offset.next) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn report(&self, commit: Option<&Commit>, cut: &Cut, failed: bool) {
+        let table = self.topic.table();
+        if failed {
+            info!(table, "commits again");
+        }
+        debug!(
+            table,
+            version = commit.map(|commit| commit.version),
+            rows = rows(cut),
+            bytes = cut.bytes,
+            "committed"
+        );
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Conflict {
+            return error;
+        }
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "another writer moved the offsets of \"bronze.{}\"",
+                self.topic.table()
+            ),
+        )
+        .hint("Nothing was written twice. Leave one ingest running on this lake, then start again.")
+        .caused_by(error)
+    }
+}
+
+fn rows(cut: &Cut) -> u64 {
+    cut.batches
+        .iter()
+        .map(|batch| batch.num_rows() as u64)
+        .sum()
+}

@@ -1,0 +1,6 @@
+//! Ingest end to end: a real client, the embedded broker on a socket, a lake on disk.
+
+mod bad_messages;
+mod offsets;
+mod reading;
+mod support;

@@ -1,0 +1,107 @@
+use engine::ErrorKind;
+use engine::bronze::{BronzeTable, PartitionOffset};
+use ingest::IngestConfig;
+
+use crate::support::{Broker, Ingest, TestLake, clock, quick, rows};
+
+const TOPIC: &str = "sportsdata.public.employees";
+
+fn stored(lake: &TestLake) -> Vec<i64> {
+    rows(&lake.path(), "employees")
+        .iter()
+        .map(|row| row.offset)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_where_the_table_ends() {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    for start in [0, 40, 80] {
+        broker.send_rows(TOPIC, 0, start..start + 20).await;
+        let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+        let before = usize::try_from(start).expect("small");
+        ingest.until("employees", before + 20).await;
+        broker.send_rows(TOPIC, 0, start + 20..start + 40).await;
+        ingest.until("employees", before + 40).await;
+        ingest.stop().await;
+    }
+    assert_eq!(stored(&lake), (0..120).collect::<Vec<_>>());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_outside_the_topic_is_an_error_with_its_cure() {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 0..10).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("employees", 10).await;
+    ingest.stop().await;
+
+    broker.delete(TOPIC).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 0..4).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    let error = ingest.ended().await.expect_err("outside");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "stored offset 10 of \"{TOPIC}\" partition 0 lies outside the topic, which holds 0 to 4"
+        )
+    );
+    let hint = error.hint_text().expect("a hint");
+    assert!(
+        hint.contains(&format!("sportlake ingest --from-earliest {TOPIC}")),
+        "{hint}"
+    );
+    assert_eq!(stored(&lake).len(), 10);
+
+    let config = IngestConfig {
+        from_earliest: vec![TOPIC.to_owned()],
+        ..quick()
+    };
+    for _ in 0..2 {
+        let ingest = Ingest::start(&broker.kafka, &lake, config.clone()).await;
+        ingest.until("employees", 14).await;
+        ingest.stop().await;
+    }
+    assert_eq!(stored(&lake).len(), 14);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_was_overtaken_stops_and_doubles_nothing() {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 0..3).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("employees", 3).await;
+
+    let stale = lake.stale_lease().await;
+    let opened = lake.open().await;
+    let mut table = BronzeTable::open_or_create(&opened, &stale, "employees", clock())
+        .await
+        .expect("the table");
+    let overtaking = PartitionOffset {
+        topic: TOPIC.to_owned(),
+        partition: 0,
+        from: Some(3),
+        next: 5,
+    };
+    table
+        .append(Vec::new(), &[overtaking])
+        .await
+        .expect("offsets move");
+
+    broker.send_rows(TOPIC, 0, 3..4).await;
+    let error = ingest.ended().await.expect_err("overtaken");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("bronze.employees"), "{error}");
+    assert_eq!(stored(&lake), [0, 1, 2]);
+    broker.stop().await;
+}
