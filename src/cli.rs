@@ -1,0 +1,102 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::styling::Styles;
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    Context, check, completions, generate, hr, ingest, query, refresh, serve, status, up,
+};
+
+/// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
+#[derive(Debug, Parser)]
+#[command(name = "sportlake", version, styles = Styles::plain(), after_help = EXAMPLE, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Configuration file; its folder is the project [default: sportlake.toml where it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Say more on standard error; twice for everything. SPORTLAKE_LOG takes a filter instead
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  sportlake up
+  sportlake query \"SELECT * FROM gold.indicateurs\"
+
+Exit codes:
+  0 done                           5 conflict              70 a fault of ours
+  1 a check found something        6 unavailable          130 interrupted
+  2 a request that cannot work     7 out of a resource
+  3 not found                      8 corrupt data
+  4 not allowed";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Up(up::Command),
+    Check(check::Command),
+    Refresh(refresh::Command),
+    Status(status::Command),
+    Query(query::Command),
+    Hr(hr::Command),
+    Generate(generate::Command),
+    Ingest(ingest::Command),
+    Serve(serve::Command),
+    Completions(completions::Command),
+}
+
+impl Command {
+    /// Whether the command goes on until stopped, so that its log is what there is to read.
+    pub(crate) fn narrates(&self) -> bool {
+        matches!(
+            self,
+            Self::Up(_) | Self::Ingest(_) | Self::Serve(_) | Self::Generate(_)
+        )
+    }
+
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Up(command) => command.run(context).await,
+            Self::Check(command) => command.run(context).await,
+            Self::Refresh(command) => command.run(context).await,
+            Self::Status(command) => command.run(context).await,
+            Self::Query(command) => command.run(context).await,
+            Self::Hr(command) => command.run(context).await,
+            Self::Generate(command) => command.run(context).await,
+            Self::Ingest(command) => command.run(context).await,
+            Self::Serve(command) => command.run(context).await,
+            Self::Completions(command) => command.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let cli = Cli::command();
+        let mut commands: Vec<&clap::Command> = cli.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.contains("sportlake ")),
+                "{} has no example",
+                command.get_name()
+            );
+        }
+    }
+}

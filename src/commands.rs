@@ -1,0 +1,98 @@
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod generate;
+pub(crate) mod hr;
+pub(crate) mod ingest;
+pub(crate) mod query;
+pub(crate) mod refresh;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod up;
+
+use std::path::{Path, PathBuf};
+
+use engine::{Clock, Error, ErrorKind, Lake, Reader};
+use prometheus::Registry;
+use sources::LsnAllocator;
+use tokio::net::TcpListener;
+
+use crate::clock;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+
+/// What every command is given.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) metrics: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Context {
+    pub(crate) fn new(config: Config, metrics: Registry) -> anyhow::Result<Self> {
+        Ok(Self {
+            config,
+            metrics,
+            clock: clock::system(),
+            shutdown: Shutdown::listen()?,
+        })
+    }
+
+    /// The lake for a command that only reads: it must be there already.
+    pub(crate) async fn existing_lake(&self) -> engine::Result<Lake> {
+        let uri = &self.config.lake.uri;
+        if !uri.contains("://") && !Path::new(uri).exists() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no lake at \"{uri}\""),
+            )
+            .hint("Run `sportlake up` first, or name the project with --config."));
+        }
+        Lake::open(&self.config.lake).await
+    }
+
+    pub(crate) fn reader(&self, lake: Lake) -> engine::Result<Reader> {
+        Reader::new(lake, &self.config.read, &self.config.source)
+    }
+}
+
+/// Binds the address of a configuration key.
+pub(crate) async fn bind(key: &str, address: &str) -> engine::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let variable = format!("SPORTLAKE__{}", key.to_uppercase().replace('.', "__"));
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                Error::new(ErrorKind::Conflict, format!("{key}: \"{address}\" is already in use"))
+                    .hint(format!(
+                        "Stop what listens there, or choose another address in sportlake.toml or with {variable}."
+                    ))
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                Error::new(ErrorKind::PermissionDenied, format!("{key}: may not listen on \"{address}\""))
+                    .hint("Choose a port above 1023.")
+                    .caused_by(error)
+            }
+            _ => Error::invalid(format!("{key}: cannot listen on \"{address}\""))
+                .hint("Write an address of this machine and a port, as 127.0.0.1:50051.")
+                .caused_by(error),
+        }
+    })
+}
+
+/// The one allocator of `source.lsn` for the embedded sources, beside the broker's directory.
+pub(crate) fn lsn(config: &Config) -> anyhow::Result<LsnAllocator> {
+    let path = config.broker.path.with_file_name("source.lsn");
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Error::invalid(format!("could not create \"{}\"", folder.display()))
+                .hint("broker.path must be in a directory that this user may write.")
+                .caused_by(error)
+        })?;
+    }
+    Ok(LsnAllocator::open(&path)?)
+}
+
+/// A file argument, made absolute before the working directory becomes the project's.
+pub(crate) fn absolute_path(text: &str) -> std::io::Result<PathBuf> {
+    std::path::absolute(text)
+}

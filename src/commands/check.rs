@@ -1,0 +1,63 @@
+use std::process::ExitCode;
+
+use clap::Args;
+use engine::project::{self, Diagnostic};
+
+use super::Context;
+use crate::exit::Found;
+use crate::output::{self, Format};
+
+/// Check the SQL project: every file parsed, typed and planned, with nothing running
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sportlake check
+  sportlake check --output json")]
+pub(crate) struct Command {
+    /// How to print what is wrong; as a table, each problem is shown in its line of SQL
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        let config = &context.config;
+        let checked = project::check(&config.sql.path, &config.source).await?;
+        self.print(&checked.problems)?;
+        match checked.problems.len() {
+            0 => {
+                output::note(&format!("{} tables, no problem", checked.tables.len()));
+                Ok(ExitCode::SUCCESS)
+            }
+            1 => Err(Found("1 problem in the SQL project".to_owned()).into()),
+            count => Err(Found(format!("{count} problems in the SQL project")).into()),
+        }
+    }
+
+    fn print(&self, problems: &[Diagnostic]) -> anyhow::Result<()> {
+        match self.output {
+            Format::Table => {
+                for problem in problems {
+                    output::line(&format!("{problem}\n"))?;
+                }
+                Ok(())
+            }
+            Format::Json => output::json(&problems),
+            Format::Csv => {
+                let rows: Vec<Vec<String>> = problems.iter().map(row).collect();
+                let columns = ["file", "line", "column", "message", "hint"];
+                output::table(&columns, &rows, Format::Csv)
+            }
+        }
+    }
+}
+
+fn row(problem: &Diagnostic) -> Vec<String> {
+    vec![
+        problem.file.clone(),
+        problem.line.to_string(),
+        problem.column.to_string(),
+        problem.message.clone(),
+        problem.hint.clone().unwrap_or_default(),
+    ]
+}

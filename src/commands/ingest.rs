@@ -1,0 +1,37 @@
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use engine::{Lake, Lease, Role};
+use tokio::sync::Notify;
+
+use super::Context;
+use crate::kafka::with_kafka;
+
+/// Run the ingest role: topics to bronze, until stopped
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  SPORTLAKE__KAFKA__BROKERS=kafka:9092 sportlake ingest")]
+pub(crate) struct Command {}
+
+impl Command {
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        let lake = Lake::open(&context.config.lake).await?;
+        let lease = Lease::acquire(&lake, Role::Ingest)?;
+        with_kafka(&context, async |kafka| {
+            let work = ingest::run(
+                kafka,
+                lake,
+                lease,
+                context.config.ingest.clone(),
+                context.clock.clone(),
+                Arc::new(Notify::new()),
+                context.shutdown.token(),
+            );
+            Ok(work.await?)
+        })
+        .await?;
+        Ok(context.shutdown.code_of_role())
+    }
+}

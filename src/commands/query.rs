@@ -1,0 +1,48 @@
+use std::io::Read;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Context;
+use crate::output::{self, Format};
+
+/// Run one SELECT on the newest epoch, beside a running `up` or without one
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sportlake query \"SELECT bu, SUM(montant_prime_euros) FROM gold.eligibilites GROUP BY bu\"
+  sportlake query --output csv \"SELECT * FROM gold.eligibilites\" > eligibilites.csv
+  sportlake query - < report.sql")]
+pub(crate) struct Command {
+    /// The statement; `-` reads it from standard input
+    sql: String,
+
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        let shutdown = context.shutdown.clone();
+        shutdown.or_cancelled(self.print(context)).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn print(self, context: Context) -> anyhow::Result<()> {
+        let sql = match self.sql.as_str() {
+            "-" => {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text)?;
+                text
+            }
+            _ => self.sql,
+        };
+        let reader = context.reader(context.existing_lake().await?)?;
+        let session = reader.session(reader.latest().await?)?;
+        let statement = session.prepare(&sql).await?;
+        let schema = statement.schema();
+        output::rows(schema, statement.execute().await?, self.output).await?;
+        Ok(())
+    }
+}

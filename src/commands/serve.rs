@@ -1,0 +1,78 @@
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+use engine::Reader;
+use tokio::net::TcpListener;
+
+use super::{Context, bind};
+use crate::config::Config;
+use crate::output;
+use crate::roles::{Roles, Stage};
+
+/// Run the serving role: Flight SQL and HTTP on the newest epoch, until stopped
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  SPORTLAKE__FLIGHT__LISTEN=127.0.0.1:50052 sportlake serve")]
+pub(crate) struct Command {}
+
+impl Command {
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        let reader = context.reader(context.existing_lake().await?)?;
+        let listeners = Listeners::bind(&context.config).await?;
+        let mut roles = Roles::new();
+        let addresses = listeners.start(&context, &mut roles, reader)?;
+        output::line(&format!("Flight SQL  grpc://{}", addresses.flight))?;
+        output::line(&format!("HTTP        http://{}", addresses.http))?;
+        roles.run(context.shutdown.token()).await?;
+        Ok(context.shutdown.code_of_role())
+    }
+}
+
+/// Where clients connect.
+pub(crate) struct Addresses {
+    pub(crate) flight: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+/// Both ports of the role, bound and not yet answered.
+pub(crate) struct Listeners {
+    flight: TcpListener,
+    http: TcpListener,
+}
+
+impl Listeners {
+    pub(crate) async fn bind(config: &Config) -> engine::Result<Self> {
+        config.flight.validate()?;
+        Ok(Self {
+            flight: bind("flight.listen", &config.flight.listen).await?,
+            http: bind("http.listen", &config.http.listen).await?,
+        })
+    }
+
+    pub(crate) fn start(
+        self,
+        context: &Context,
+        roles: &mut Roles,
+        reader: Reader,
+    ) -> std::io::Result<Addresses> {
+        let addresses = Addresses {
+            flight: self.flight.local_addr()?,
+            http: self.http.local_addr()?,
+        };
+        let config = &context.config;
+        let stop = roles.token(Stage::Work);
+        let serving = flight_server::serve(
+            self.flight,
+            reader.clone(),
+            config.flight.clone(),
+            stop.clone(),
+        );
+        roles.start("Flight SQL", Stage::Work, serving);
+        let metrics = context.metrics.clone();
+        let serving = console::serve(self.http, reader, metrics, config.http.clone(), stop);
+        roles.start("HTTP", Stage::Work, serving);
+        Ok(addresses)
+    }
+}

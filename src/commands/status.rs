@@ -1,0 +1,87 @@
+use std::process::ExitCode;
+
+use clap::Args;
+use engine::{Freshness, Manifest};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::output::{self, Format};
+
+/// Show the newest epoch: its tables, how fresh they are, and what is held and why
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sportlake status
+  sportlake status --output json")]
+pub(crate) struct Command {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        let reader = context.reader(context.existing_lake().await?)?;
+        let manifest = reader.latest().await?;
+        let age = (context.clock)() - manifest.now;
+        match self.output {
+            Format::Table => {
+                output::line(&format!(
+                    "epoch {} of {}, {} s ago",
+                    manifest.epoch,
+                    manifest.now.format("%Y-%m-%d %H:%M:%S UTC"),
+                    age.num_seconds()
+                ))?;
+                output::table(&COLUMNS, &rows(&manifest), Format::Table)?;
+            }
+            Format::Csv => output::table(&COLUMNS, &rows(&manifest), Format::Csv)?,
+            Format::Json => output::json(&document(&manifest, age.num_milliseconds()))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+const COLUMNS: [&str; 6] = ["table", "state", "rows", "version", "since epoch", "reason"];
+
+fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
+    let tables = manifest.tables.iter();
+    tables
+        .map(|(name, table)| {
+            vec![
+                name.to_string(),
+                state(table.state).to_owned(),
+                table.rows.map(|rows| rows.to_string()).unwrap_or_default(),
+                table.version.to_string(),
+                table.since.to_string(),
+                table.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect()
+}
+
+fn document(manifest: &Manifest, age_ms: i64) -> Value {
+    let tables = manifest.tables.iter().map(|(name, table)| {
+        json!({
+            "table": name.to_string(),
+            "state": state(table.state),
+            "rows": table.rows,
+            "version": table.version,
+            "since_epoch": table.since,
+            "reason": table.reason,
+            "warnings": table.warnings,
+        })
+    });
+    json!({
+        "epoch": manifest.epoch,
+        "now": manifest.now,
+        "age_ms": age_ms,
+        "tables": tables.collect::<Vec<_>>(),
+    })
+}
+
+fn state(state: Freshness) -> &'static str {
+    match state {
+        Freshness::Fresh => "fresh",
+        Freshness::Held => "held",
+    }
+}

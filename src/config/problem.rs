@@ -1,0 +1,73 @@
+use engine::Error;
+
+/// A mistake in the file, with its place and, for an unknown key, the nearest one that exists.
+pub(super) fn in_file(name: &str, text: &str, error: &toml::de::Error) -> Error {
+    let Some(span) = error.span() else {
+        return Error::invalid(format!("{name}: {}", error.message()));
+    };
+    let before = &text[..span.start.min(text.len())];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let source = text.lines().nth(line - 1).unwrap_or_default();
+    let caret = format!("{:>column$}", "^");
+    let (message, hint) = explain(error.message(), section_at(text, line));
+    let error = Error::invalid(format!(
+        "{name}:{line}:{column}: {message}\n  {source}\n  {caret}"
+    ));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// A mistake in an environment variable.
+pub(super) fn in_variable(name: &str, section: &str, message: &str) -> Error {
+    let (message, hint) = explain(message, Some(section));
+    let error = Error::invalid(format!("the variable \"{name}\": {message}"));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The section that a line of the file belongs to; none for the lines that name sections.
+fn section_at(text: &str, line: usize) -> Option<&str> {
+    let mut lines = text
+        .lines()
+        .take(line)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev();
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    if lines.clone().next().is_some_and(is_header) {
+        return None;
+    }
+    let header = lines.find(|line| is_header(line))?;
+    header.trim().strip_prefix('[')?.split(']').next()
+}
+
+/// serde's sentence about an unknown field, as a message and a hint with the nearest name.
+fn explain(message: &str, section: Option<&str>) -> (String, Option<String>) {
+    let Some(rest) = message.strip_prefix("unknown field ") else {
+        return (message.to_owned(), None);
+    };
+    let mut names = rest.split('`').skip(1).step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    let known: Vec<&str> = names.collect();
+    let message = match section {
+        Some(section) => format!("unknown key \"{unknown}\" in [{section}]"),
+        None => format!("unknown section \"{unknown}\""),
+    };
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(unknown, name), *name))
+        .min()
+        .filter(|(distance, name)| *distance <= 2.max(name.len() / 3));
+    let hint = match (nearest, section) {
+        (Some((_, name)), _) => format!("Did you mean \"{name}\"?"),
+        (None, Some(section)) if known.is_empty() => format!("[{section}] has no keys."),
+        (None, Some(section)) => format!("[{section}] has {}.", known.join(", ")),
+        (None, None) => format!("The sections are {}.", known.join(", ")),
+    };
+    (message, Some(hint))
+}

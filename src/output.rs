@@ -1,0 +1,140 @@
+//! The one place that prints. Results go to standard output, everything else to standard error.
+
+mod rows;
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+pub(crate) use rows::rows;
+
+/// How a command prints data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Standard output, buffered. A closed pipe is an error that ends the command without a word.
+fn stdout() -> BufWriter<io::StdoutLock<'static>> {
+    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = stdout();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// A table that fits in memory: what a command says about itself, not a query's result.
+pub(crate) fn table(columns: &[&str], rows: &[Vec<String>], format: Format) -> anyhow::Result<()> {
+    let mut out = stdout();
+    match format {
+        Format::Table => {
+            let mut table = empty_table(columns.iter().map(|name| (*name, CellAlignment::Left)));
+            for row in rows {
+                table.add_row(row);
+            }
+            writeln!(out, "{table}")?;
+        }
+        Format::Json => {
+            let rows: Vec<serde_json::Map<_, _>> = rows
+                .iter()
+                .map(|row| {
+                    let names = columns.iter().map(|name| (*name).to_owned());
+                    names.zip(row.iter().cloned().map(Into::into)).collect()
+                })
+                .collect();
+            serde_json::to_writer_pretty(&mut out, &rows)?;
+            writeln!(out)?;
+        }
+        Format::Csv => {
+            writeln!(out, "{}", columns.join(","))?;
+            for row in rows {
+                let cells: Vec<String> = row.iter().map(|cell| csv_cell(cell)).collect();
+                writeln!(out, "{}", cells.join(","))?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn empty_table<'a>(columns: impl Iterator<Item = (&'a str, CellAlignment)>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    let (names, alignments): (Vec<_>, Vec<_>) = columns.unzip();
+    table.set_header(names);
+    for (column, alignment) in table.column_iter_mut().zip(alignments) {
+        column.set_cell_alignment(alignment);
+    }
+    table
+}
+
+fn csv_cell(text: &str) -> String {
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// An error on standard error, below an unfinished progress line if there is one.
+pub(crate) fn failure(text: &str) {
+    note(text);
+}
+
+/// A line for whoever watches, on standard error.
+pub(crate) fn note(text: &str) {
+    end_progress();
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether a progress line stands unfinished on the terminal.
+static PROGRESS: AtomicBool = AtomicBool::new(false);
+
+/// When the last plain line of progress was written.
+static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Plain lines of progress go to files and journals: not more than one in this time.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// How far a command is: one line that is rewritten on a terminal, a plain line now and then elsewhere.
+pub(crate) fn progress(text: &str) {
+    let mut err = io::stderr().lock();
+    if err.is_terminal() {
+        PROGRESS.store(true, Ordering::Relaxed);
+        let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
+    } else if due() {
+        let _ = writeln!(err, "{text}");
+    }
+}
+
+fn due() -> bool {
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = said.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
+    if due {
+        *said = Some(Instant::now());
+    }
+    due
+}
+
+/// Leaves the last progress line standing.
+pub(crate) fn end_progress() {
+    if PROGRESS.swap(false, Ordering::Relaxed) {
+        let _ = writeln!(io::stderr().lock());
+    }
+}

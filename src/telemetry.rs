@@ -1,0 +1,87 @@
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::Registry;
+use tracing_subscriber::EnvFilter;
+
+/// Overrides what is logged, in tracing's filter syntax: `SPORTLAKE_LOG=ingest=debug`.
+pub(crate) const LOG_VARIABLE: &str = "SPORTLAKE_LOG";
+
+/// Our own crates; everything else is heard from WARN on, whatever the verbosity.
+const CRATES: [&str; 7] = [
+    "sportlake",
+    "changes",
+    "engine",
+    "ingest",
+    "flight_server",
+    "sources",
+    "console",
+];
+
+/// Installs logging to standard error and the metrics registry, once. Crates only emit.
+///
+/// INFO is what an operator wants to read as it happens; commands that `narrate` show it, others from WARN on.
+pub(crate) fn install(verbose: u8, narrates: bool) -> anyhow::Result<Registry> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(directives) => EnvFilter::try_new(&directives).map_err(|error| {
+            engine::Error::invalid(format!(
+                "\"{directives}\" in {LOG_VARIABLE} is not a log filter"
+            ))
+            .hint("Write for example SPORTLAKE_LOG=info, or SPORTLAKE_LOG=warn,ingest=debug.")
+            .caused_by(error)
+        })?,
+        Err(_) => EnvFilter::try_new(directives(verbose, narrates))?,
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .compact()
+        .try_init()
+        .map_err(|error| anyhow::anyhow!(error))
+        .context("could not install logging")?;
+    metrics()
+}
+
+fn directives(verbose: u8, narrates: bool) -> String {
+    let level = match (verbose, narrates) {
+        (0, false) => "warn",
+        (0, true) => "info",
+        (1, _) => "debug",
+        (_, _) => "trace",
+    };
+    // The Kafka client calls an idle partition and a broker that restarts errors; ingest says what matters of them.
+    let kafka = if verbose == 0 { "off" } else { "info" };
+    let ours = CRATES.map(|name| format!("{name}={level}")).join(",");
+    format!("warn,librdkafka={kafka},rdkafka={kafka},{ours}")
+}
+
+fn metrics() -> anyhow::Result<Registry> {
+    let registry = Registry::new();
+    let exporter = opentelemetry_prometheus::exporter()
+        .with_registry(registry.clone())
+        .with_namespace("sportlake")
+        .scope_info_enabled(false)
+        .without_target_info()
+        .build()
+        .context("could not install metrics")?;
+    let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+    opentelemetry::global::set_meter_provider(provider);
+    Ok(registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbosity_never_turns_on_other_crates() {
+        for (verbose, narrates) in [(0, false), (0, true), (1, false), (2, true)] {
+            let directives = directives(verbose, narrates);
+            assert!(directives.starts_with("warn,"), "{directives}");
+            assert!(EnvFilter::try_new(&directives).is_ok(), "{directives}");
+        }
+    }
+}

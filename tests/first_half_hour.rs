@@ -1,0 +1,272 @@
+//! A newcomer's first half hour, with the real program and the clients that the README names.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::project::{PATIENCE, Project, Running, text};
+
+const README: &str = include_str!("../README.md");
+
+/// What Ctrl-C may take.
+const STOP: Duration = Duration::from_secs(5);
+
+const INDICATEURS: &str = "SELECT nb_salaries, nb_primes, montant_primes_euros, nb_bien_etre, nb_activites FROM gold.indicateurs";
+
+#[test]
+fn a_newcomer_gets_to_numbers_and_changes_them() {
+    let project = Project::new();
+    let mut up = project.start(&["up"]);
+    let addresses = Addresses::read(&mut up);
+    up.wait_for("caught up");
+
+    a_second_terminal_queries(&project);
+    the_snippet_of_the_readme_runs(&addresses);
+    probes_and_metrics_answer(&addresses);
+    let with_15 = number(&project, "SELECT nb_bien_etre FROM gold.indicateurs");
+    let with_20 = a_rule_changes(&project, &mut up);
+    assert!(
+        with_20 < with_15,
+        "{with_20} of {with_15} have 20 activities"
+    );
+    a_broken_file_is_explained_and_serving_goes_on(&project, &mut up, with_20);
+    a_new_table_is_built(&project, &mut up);
+
+    let before = number(&project, "SELECT nb_activites FROM gold.indicateurs");
+    up.kill();
+    let mut up = project.start(&["up"]);
+    Addresses::read(&mut up);
+    nothing_is_lost_or_repeated(&project, &mut up, before);
+    ctrl_c_ends_it(up);
+}
+
+struct Addresses {
+    flight: String,
+    http: String,
+}
+
+impl Addresses {
+    /// What `up` prints: where things are, and three lines to paste.
+    fn read(up: &mut Running) -> Self {
+        let flight = up.wait_for("grpc://");
+        let http = up.wait_for("http://");
+        up.wait_for("query \"SELECT * FROM gold.indicateurs\"");
+        up.wait_for("python3 -c");
+        up.wait_for("http://");
+        let word = |line: &str, start: &str| {
+            let found = line.split_whitespace().find(|word| word.starts_with(start));
+            found.expect("an address").to_owned()
+        };
+        Self {
+            flight: word(&flight, "grpc://"),
+            http: word(&http, "http://"),
+        }
+    }
+}
+
+#[track_caller]
+fn number(project: &Project, sql: &str) -> i64 {
+    let rows = project.rows(sql);
+    assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+    rows[0].parse().expect("a number")
+}
+
+fn a_second_terminal_queries(project: &Project) {
+    let rows = project.rows(INDICATEURS);
+    assert!(rows[0].starts_with("161,"), "{rows:?}");
+    assert_eq!(
+        number(project, "SELECT count(*) FROM gold.eligibilites"),
+        161
+    );
+
+    let json = project.run(&["query", "--output", "json", INDICATEURS]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json[0]["nb_salaries"], 161);
+    let table = text(&project.run(&["query", INDICATEURS]).stdout);
+    assert!(
+        table.contains("nb_salaries") && table.contains("161") && table.contains("1 row"),
+        "{table}"
+    );
+
+    let status = project.run(&["status", "--output", "json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    let tables = status["tables"].as_array().expect("a list");
+    let gold = tables
+        .iter()
+        .find(|table| table["table"] == "gold.eligibilites");
+    assert_eq!(gold.expect("a table")["state"], "fresh");
+
+    let typo = project.run(&["query", "SELECT nb_salarie FROM gold.indicateurs"]);
+    assert_eq!(typo.status.code(), Some(2));
+    assert!(
+        text(&typo.stderr).contains("nb_salaries"),
+        "{}",
+        text(&typo.stderr)
+    );
+    let unknown = project.run(&["query", "SELECT * FROM gold.eligibilite"]);
+    assert!(
+        text(&unknown.stderr).contains("gold.eligibilites"),
+        "{}",
+        text(&unknown.stderr)
+    );
+    let second = project
+        .command(&["up"])
+        .env("SPORTLAKE__BROKER__LISTEN", "127.0.0.1:0")
+        .output();
+    let second = second.expect("the program runs");
+    assert_eq!(second.status.code(), Some(5), "{}", text(&second.stderr));
+}
+
+/// The snippet as it stands; only the address is that of this run.
+fn the_snippet_of_the_readme_runs(addresses: &Addresses) {
+    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+        return;
+    };
+    let snippet = README
+        .split("```python\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let snippet = snippet
+        .expect("a snippet")
+        .replace("grpc://127.0.0.1:50051", &addresses.flight);
+    let output = Command::new(python)
+        .args(["-c", &snippet])
+        .output()
+        .expect("Python runs");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    assert_eq!(out.lines().count(), 5, "{out}{err}");
+    assert!(
+        out.lines()
+            .all(|row| row.starts_with('(') && row.contains("Decimal(")),
+        "{out}"
+    );
+}
+
+fn probes_and_metrics_answer(addresses: &Addresses) {
+    assert!(get(addresses, "/healthz").ends_with("ok\n"));
+    assert!(get(addresses, "/readyz").contains("ready: epoch "));
+    let metrics = get(addresses, "/metrics");
+    assert!(
+        metrics.contains("sportlake_ingest_events_total{"),
+        "{metrics}"
+    );
+    assert!(get(addresses, "/").contains("gold.eligibilites"));
+}
+
+fn get(addresses: &Addresses, path: &str) -> String {
+    let host = addresses.http.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).expect("connected");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    answer
+}
+
+fn a_rule_changes(project: &Project, up: &mut Running) -> i64 {
+    let parameters = project.read("sql/parameters.sql");
+    let line = parameters
+        .lines()
+        .find(|line| line.contains("AS seuil_activites"))
+        .expect("a line");
+    let changed = parameters.replace(line, &line.replacen("15", "20", 1));
+    assert_ne!(parameters, changed);
+    project.write("sql/parameters.sql", &changed);
+    up.wait_for("parameters.sql");
+    number(project, "SELECT nb_bien_etre FROM gold.indicateurs")
+}
+
+fn a_broken_file_is_explained_and_serving_goes_on(
+    project: &Project,
+    up: &mut Running,
+    expected: i64,
+) {
+    let path = "sql/gold/eligibilites.sql";
+    let good = project.read(path);
+    project.write(path, &good.replacen("e.bu,", "e.buu,", 1));
+    up.wait_for("still serving");
+    assert!(up.transcript().contains("^"), "{}", up.transcript());
+    assert!(
+        up.transcript().contains("eligibilites.sql:"),
+        "{}",
+        up.transcript()
+    );
+    assert_eq!(
+        number(project, "SELECT nb_bien_etre FROM gold.indicateurs"),
+        expected
+    );
+    let check = project.run(&["check"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(
+        text(&check.stdout).contains("e.buu"),
+        "{}",
+        text(&check.stdout)
+    );
+
+    project.write(path, &good);
+    up.wait_for("eligibilites.sql");
+    let check = project.run(&["check"]);
+    assert!(check.status.success(), "{}", text(&check.stdout));
+}
+
+fn a_new_table_is_built(project: &Project, up: &mut Running) {
+    let sql = "-- Salariés par BU.\n-- @key bu\nSELECT bu, count(*) AS nb_salaries FROM silver.employees GROUP BY bu\n";
+    project.write("sql/gold/salaries_par_bu.sql", sql);
+    up.wait_for("salaries_par_bu");
+    assert_eq!(
+        number(project, "SELECT sum(nb_salaries) FROM gold.salaries_par_bu"),
+        161
+    );
+}
+
+/// The year is there once: the count goes on from where it was, a live event at a time.
+fn nothing_is_lost_or_repeated(project: &Project, up: &mut Running, before: i64) {
+    assert_eq!(
+        number(project, "SELECT nb_salaries FROM gold.indicateurs"),
+        161
+    );
+    let deadline = Instant::now() + PATIENCE;
+    let ids = "SELECT count(*) - count(DISTINCT id) FROM silver.sport_activities";
+    loop {
+        let after = number(project, "SELECT nb_activites FROM gold.indicateurs");
+        assert_eq!(number(project, ids), 0);
+        assert!(
+            after < before + before / 10 + 200,
+            "{before} activities became {after}"
+        );
+        if after > before {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "no live activity arrived:\n{}",
+            up.transcript()
+        );
+    }
+}
+
+fn ctrl_c_ends_it(mut up: Running) {
+    let asked = Instant::now();
+    up.signal(Signal::SIGINT);
+    let status = up.end();
+    assert_eq!(status.code(), Some(130), "{}", up.transcript());
+    assert!(
+        asked.elapsed() < STOP,
+        "{:?}\n{}",
+        asked.elapsed(),
+        up.transcript()
+    );
+    assert!(
+        !up.transcript().contains("did not stop in time"),
+        "{}",
+        up.transcript()
+    );
+}
