@@ -153,7 +153,10 @@ impl BronzeTable {
         }
         let rows = staged.rows();
         let adds = staged.finish().await?;
-        let bytes = adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum();
+        let bytes = adds
+            .iter()
+            .map(|add| u64::try_from(add.size).unwrap_or(0))
+            .sum();
         let change = Change {
             adds,
             transactions,

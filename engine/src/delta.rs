@@ -53,7 +53,13 @@ impl From<&Add> for DataFile {
 
 impl From<&LogicalFileView> for DataFile {
     fn from(view: &LogicalFileView) -> Self {
-        Self::from(&view.add_action())
+        Self {
+            path: view.path().into_owned(),
+            bytes: u64::try_from(view.size()).unwrap_or(0),
+            rows: view.num_records().map(|rows| rows as u64),
+            partition_values: view.partition_values_map(),
+            stats: view.stats(),
+        }
     }
 }
 
@@ -67,7 +73,7 @@ pub(crate) struct TableLayout {
 }
 
 /// What a commit does to the files of a table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Change {
     pub(crate) adds: Vec<Add>,
     pub(crate) removes: Vec<Remove>,
@@ -133,7 +139,10 @@ impl Table {
                     "delta.dataSkippingStatsColumns".to_owned(),
                     Some(layout.stats_columns.join(",")),
                 ),
-                ("delta.enableChangeDataFeed".to_owned(), Some("true".to_owned())),
+                (
+                    "delta.enableChangeDataFeed".to_owned(),
+                    Some("true".to_owned()),
+                ),
             ])
             .await?;
         Ok(Self {
@@ -151,11 +160,6 @@ impl Table {
             Some(table) => Ok(table),
             None => Self::create(lake, path, layout).await,
         }
-    }
-
-    /// Directory below the lake's root.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -209,7 +213,10 @@ impl Table {
             let Some(commit) = log_store.read_commit_entry(version).await? else {
                 return Err(Error::new(
                     ErrorKind::Corrupt,
-                    format!("commit {version} of \"{}\" is missing from its log", self.path),
+                    format!(
+                        "commit {version} of \"{}\" is missing from its log",
+                        self.path
+                    ),
                 ));
             };
             for action in get_actions(version, &commit)? {
@@ -376,8 +383,9 @@ pub(crate) fn schema_to_json(schema: &Schema) -> Result<serde_json::Value> {
     let schema: StructType = schema
         .try_into_kernel()
         .map_err(|source| unstorable("a table", source))?;
-    serde_json::to_value(&schema)
-        .map_err(|source| Error::new(ErrorKind::Internal, "could not write a schema").caused_by(source))
+    serde_json::to_value(&schema).map_err(|source| {
+        Error::new(ErrorKind::Internal, "could not write a schema").caused_by(source)
+    })
 }
 
 pub(crate) fn schema_from_json(json: &serde_json::Value) -> Result<SchemaRef> {

@@ -25,10 +25,21 @@ pub struct Manifest {
     /// Fingerprint of the project texts in force.
     pub project: String,
     pub tables: BTreeMap<TableName, TableState>,
+    /// Tables of the project that have no good version yet, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unbuilt: BTreeMap<TableName, Unbuilt>,
+}
+
+/// Why a table could not be made for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unbuilt {
+    pub reason: String,
+    /// What was tried, so that the same is not tried again.
+    pub attempt: String,
 }
 
 /// One table in an epoch.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableState {
     /// Directory of the Delta table below the lake's root.
     pub path: String,
@@ -53,6 +64,12 @@ pub struct TableState {
     /// Fingerprint of the query that made it; empty for bronze.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub query: String,
+    /// What was last tried: query, rules and input versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub attempt: String,
+    /// Whether its rows depend on `now()`.
+    #[serde(default)]
+    pub reads_clock: bool,
     /// Versions of the inputs it was made from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<TableName, u64>,
@@ -143,7 +160,10 @@ impl EpochLog {
             return Ok(intent);
         }
         let found = self.intent(intent.epoch).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "an epoch's intent vanished while it was read")
+            Error::new(
+                ErrorKind::Corrupt,
+                "an epoch's intent vanished while it was read",
+            )
         })?;
         if found.term > intent.term {
             return Err(Error::new(
@@ -173,6 +193,11 @@ impl EpochLog {
         self.lake.replace(HINT, hint).await
     }
 
+    /// Takes back a declared epoch under which nothing was committed.
+    pub(crate) async fn withdraw(&self, epoch: u64) -> Result<()> {
+        self.lake.remove(&intent_path(epoch)).await
+    }
+
     async fn hint(&self) -> Result<u64> {
         let Some(bytes) = self.lake.read(HINT).await? else {
             return Ok(0);
@@ -191,8 +216,9 @@ fn intent_path(epoch: u64) -> String {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(value)
-        .map_err(|source| Error::new(ErrorKind::Internal, "could not write an epoch").caused_by(source))
+    serde_json::to_vec_pretty(value).map_err(|source| {
+        Error::new(ErrorKind::Internal, "could not write an epoch").caused_by(source)
+    })
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(path: &str, bytes: &[u8]) -> Result<T> {
@@ -215,7 +241,6 @@ impl Manifest {
         })
     }
 }
-
 
 mod stored_schema {
     use super::*;

@@ -121,8 +121,17 @@ impl Lake {
     }
 
     pub(crate) async fn replace(&self, relative: &str, content: Vec<u8>) -> Result<()> {
-        self.store.put(&self.path(relative)?, content.into()).await?;
+        self.store
+            .put(&self.path(relative)?, content.into())
+            .await?;
         Ok(())
+    }
+
+    pub(crate) async fn remove(&self, relative: &str) -> Result<()> {
+        match self.store.delete(&self.path(relative)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn check_format(&self) -> Result<()> {
@@ -144,7 +153,10 @@ impl Lake {
         }
         match self.read(FORMAT_FILE).await? {
             Some(found) => self.accept_format(&found),
-            None => Err(Error::new(ErrorKind::Unavailable, "the lake is being removed")),
+            None => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the lake is being removed",
+            )),
         }
     }
 
@@ -162,7 +174,9 @@ impl Lake {
                 FORMAT.trim()
             ),
         )
-        .hint("Use the version of sportlake that wrote it, or point lake.uri at another directory."))
+        .hint(
+            "Use the version of sportlake that wrote it, or point lake.uri at another directory.",
+        ))
     }
 }
 
@@ -173,7 +187,11 @@ fn create_root(path: &FilePath) -> io::Result<PathBuf> {
 }
 
 fn storage(source: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "could not read the lake's directory").caused_by(source)
+    Error::new(
+        ErrorKind::Unavailable,
+        "could not read the lake's directory",
+    )
+    .caused_by(source)
 }
 
 #[cfg(test)]

@@ -122,7 +122,11 @@ mod tests {
         let first = Lease::acquire(&lake, Role::Ingest).expect("free");
         let refused = Lease::acquire(&lake, Role::Ingest).expect_err("held");
         assert_eq!(refused.kind(), ErrorKind::Conflict);
-        assert!(refused.to_string().contains(&std::process::id().to_string()));
+        assert!(
+            refused
+                .to_string()
+                .contains(&std::process::id().to_string())
+        );
         Lease::acquire(&lake, Role::Refresh).expect("another role");
         drop(first);
         let second = Lease::acquire(&lake, Role::Ingest).expect("freed");

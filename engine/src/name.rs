@@ -12,7 +12,7 @@ pub const CATALOG: &str = "sportlake";
 pub const DEFAULT_SCHEMA: &str = "main";
 
 /// The layers of the lake, left to right.
-pub const LAYERS: [&str; 4] = ["bronze", "silver", "gold", DEFAULT_SCHEMA];
+pub(crate) const LAYERS: [&str; 4] = ["bronze", "silver", "gold", DEFAULT_SCHEMA];
 
 /// A table of the lake, such as `gold.eligibilites`; a bare name is in `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,8 +36,11 @@ impl TableName {
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !legal_head || !legal_rest || name.len() > 128 {
-            return Err(Error::invalid(format!("\"{name}\" is not a table name"))
-                .hint("Table names are lower case letters, digits and _, at most 128 characters."));
+            return Err(
+                Error::invalid(format!("\"{name}\" is not a table name")).hint(
+                    "Table names are lower case letters, digits and _, at most 128 characters.",
+                ),
+            );
         }
         Ok(Self {
             schema: schema.to_owned(),
@@ -107,7 +110,9 @@ mod tests {
 
     #[test]
     fn other_names_are_refused() {
-        for text in ["", "gold.", "gold.A", "copper.x", "gold.x.y", "1x", "gold.é"] {
+        for text in [
+            "", "gold.", "gold.A", "copper.x", "gold.x.y", "1x", "gold.é",
+        ] {
             assert!(text.parse::<TableName>().is_err(), "{text}");
         }
     }

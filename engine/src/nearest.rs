@@ -13,7 +13,12 @@ pub(crate) fn name<'a>(
     let limit = (wanted.chars().count() / 3).max(2);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
         .map(|(_, candidate)| candidate)
@@ -36,7 +41,10 @@ pub(crate) fn hint(context: &SessionContext, error: &DataFusionError) -> Option<
             _ => None,
         },
         DataFusionError::Plan(text) => {
-            let missing = text.split('\'').nth(1).filter(|_| text.contains("not found"))?;
+            let missing = text
+                .split('\'')
+                .nth(1)
+                .filter(|_| text.contains("not found"))?;
             let missing = missing.trim_start_matches("sportlake.");
             let tables = table_names(context);
             let near = name(missing, tables.iter().map(String::as_str));

@@ -160,14 +160,16 @@ impl PinnedTable {
             .filter(|field| !is_partition(field))
             .cloned()
             .collect();
-        let partitions = self
+        let partitions: Vec<_> = self
             .schema
             .fields()
             .iter()
             .filter(is_partition)
             .cloned()
             .collect();
-        TableSchema::new(Arc::new(Schema::new(stored)), partitions)
+        TableSchema::builder(Arc::new(Schema::new(stored)))
+            .with_table_partition_cols(partitions)
+            .build()
     }
 }
 
@@ -194,7 +196,10 @@ impl TableProvider for PinnedTable {
         &self,
         filters: &[&Expr],
     ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+        Ok(vec![
+            TableProviderFilterPushDown::Unsupported;
+            filters.len()
+        ])
     }
 
     async fn scan(

@@ -76,3 +76,11 @@ impl Project {
         self.names().any(|known| known == name)
     }
 }
+
+/// The tables that a file reads.
+pub(crate) fn inputs(file: &SqlFile) -> BTreeSet<TableName> {
+    graph::references(&file.query)
+        .iter()
+        .filter_map(graph::Reference::name)
+        .collect()
+}

@@ -92,10 +92,14 @@ impl Reader {
         if let Some(newest) = newest.filter(|newest| newest.epoch == epoch) {
             return Ok(newest);
         }
-        self.epochs.manifest(epoch).await?.map(Arc::new).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no epoch {epoch}"))
-                .hint("`sportlake status` names the newest epoch.")
-        })
+        self.epochs
+            .manifest(epoch)
+            .await?
+            .map(Arc::new)
+            .ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("there is no epoch {epoch}"))
+                    .hint("`sportlake status` names the newest epoch.")
+            })
     }
 
     /// A session that sees every table as of one epoch.

@@ -11,10 +11,10 @@ use datafusion::catalog::{
 };
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, ident, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde::Deserialize;
@@ -130,8 +130,11 @@ impl Sessions {
 /// The same session with another default schema.
 pub(crate) fn in_schema(context: &SessionContext, schema: &str) -> Result<SessionContext> {
     if !LAYERS.contains(&schema) {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no schema \"{schema}\""))
-            .hint(format!("The schemas are {}.", LAYERS.join(", "))));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no schema \"{schema}\""),
+        )
+        .hint(format!("The schemas are {}.", LAYERS.join(", "))));
     }
     let state = context.state();
     let config = state
@@ -201,7 +204,13 @@ fn dead_letters(
     let mut union: Option<LogicalPlanBuilder> = None;
     for (name, provider) in bronze {
         let mut columns = vec![lit(name.name()).alias("table_name")];
-        columns.extend(provider.schema().fields().iter().map(|field| ident(field.name())));
+        columns.extend(
+            provider
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| ident(field.name())),
+        );
         let rows = LogicalPlanBuilder::scan(name.name(), provider_as_source(provider), None)?
             .filter(col("error").is_not_null())?
             .project(columns)?;

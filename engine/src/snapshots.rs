@@ -55,7 +55,11 @@ impl Snapshots {
         while known.files.len() > VERSIONS_KEPT {
             known.files.pop_first();
         }
-        if known.newest.as_ref().is_none_or(|newest| newest.version() < version) {
+        if known
+            .newest
+            .as_ref()
+            .is_none_or(|newest| newest.version() < version)
+        {
             known.newest = Some(table);
         }
         Ok(files)

@@ -10,8 +10,8 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
@@ -247,11 +247,7 @@ pub(crate) fn wire_type(data_type: &DataType) -> DataType {
 }
 
 fn wire_field(field: &Arc<Field>) -> Arc<Field> {
-    Arc::new(Field::new(
-        field.name(),
-        wire_type(field.data_type()),
-        true,
-    ))
+    Arc::new(Field::new(field.name(), wire_type(field.data_type()), true))
 }
 
 /// A batch with exactly the given schema.

@@ -76,7 +76,9 @@ impl ScalarUDFImpl for EnvelopeImage {
         let mut images = StringBuilder::with_capacity(values.len(), values.values().len() / 2);
         for row in 0..values.len() {
             let value = values.is_valid(row).then(|| values.value(row));
-            let key = keys.filter(|keys| keys.is_valid(row)).map(|keys| keys.value(row));
+            let key = keys
+                .filter(|keys| keys.is_valid(row))
+                .map(|keys| keys.value(row));
             images.append_option(value.and_then(|value| self.of(value, key)));
         }
         let images: ArrayRef = Arc::new(images.finish());
@@ -128,7 +130,10 @@ mod tests {
             signature: Signature::any(1, Volatility::Immutable),
             image: wanted,
         };
-        assert_eq!(function.of(value.as_bytes(), Some(key.as_bytes())), expected);
+        assert_eq!(
+            function.of(value.as_bytes(), Some(key.as_bytes())),
+            expected
+        );
     }
 
     #[test]

@@ -1,0 +1,245 @@
+//! Refresh: what is new in bronze and in the SQL project becomes the next epoch.
+//!
+//! A turn declares an intent, builds each table beside its last version, checks its rules, commits it, and publishes
+//! one manifest. Everything is read at pinned versions, so an interrupted epoch is finished from its intent.
+
+mod bronze_watch;
+mod build;
+mod digest;
+mod due;
+mod fold;
+mod in_force;
+mod now;
+mod replace;
+mod rules;
+mod whole;
+mod winners;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use self::bronze_watch::BronzeWatch;
+use self::in_force::{Edit, InForce};
+use crate::clock::Clock;
+use crate::delta::Table;
+use crate::epoch::{EpochLog, Intent, Manifest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::lease::{Lease, Role};
+use crate::name::TableName;
+use crate::project::CheckedProject;
+use crate::session::{Sessions, SourceConfig};
+use crate::snapshots::Snapshots;
+
+/// `[sql]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectConfig {
+    /// Folder of the SQL project.
+    pub path: PathBuf,
+}
+
+impl Default for ProjectConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("sql"),
+        }
+    }
+}
+
+/// `[refresh]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RefreshConfig {
+    /// Pause between two looks at bronze and at the project, milliseconds; ingest in the same process wakes it sooner.
+    pub poll_ms: u64,
+    /// How often a table that reads the clock is computed anew when nothing else changed, seconds.
+    pub clock_seconds: u64,
+    /// Memory that building tables may use before it spills, bytes.
+    pub memory_limit_bytes: usize,
+}
+
+impl Default for RefreshConfig {
+    fn default() -> Self {
+        Self {
+            poll_ms: 250,
+            clock_seconds: 60,
+            memory_limit_bytes: 2 << 30,
+        }
+    }
+}
+
+/// What a turn did.
+#[derive(Debug, Clone)]
+pub enum Turn {
+    Quiet,
+    Published(Arc<Manifest>),
+}
+
+/// The refresh role: the one writer of silver, gold and epochs.
+pub struct Refresher {
+    lake: Lake,
+    lease: Lease,
+    config: RefreshConfig,
+    clock: Clock,
+    sessions: Sessions,
+    snapshots: Snapshots,
+    epochs: EpochLog,
+    project: InForce,
+    bronze: BronzeWatch,
+    newest: Option<Arc<Manifest>>,
+    /// An epoch that was declared and is not published.
+    unfinished: Option<Intent>,
+    /// Tables as this writer holds them open.
+    tables: BTreeMap<TableName, Table>,
+    /// When a table that reads the clock was last found unchanged.
+    found_same: BTreeMap<TableName, DateTime<Utc>>,
+}
+
+impl Refresher {
+    /// Takes up the role where the last holder left it.
+    ///
+    /// # Errors
+    /// `Conflict` when a later term already declared an epoch.
+    pub async fn open(
+        lake: Lake,
+        lease: Lease,
+        project: &ProjectConfig,
+        config: &RefreshConfig,
+        source: &SourceConfig,
+        clock: Clock,
+    ) -> Result<Self> {
+        if lease.role() != Role::Refresh {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "epochs are written by the refresh role alone",
+            ));
+        }
+        let epochs = EpochLog::new(lake.clone());
+        let newest = epochs.newest(None).await?.map(Arc::new);
+        let next = newest.as_ref().map_or(0, |newest| newest.epoch) + 1;
+        let unfinished = epochs.intent(next).await?;
+        if let Some(intent) = &unfinished
+            && intent.term > lease.term()
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("epoch {next} was declared in a later term of this lease"),
+            ));
+        }
+        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?;
+        let in_force = InForce::open(&lake, &project.path, newest.as_deref(), &sessions).await?;
+        Ok(Self {
+            bronze: BronzeWatch::new(&lake),
+            snapshots: Snapshots::new(&lake),
+            project: in_force,
+            config: config.clone(),
+            tables: BTreeMap::new(),
+            found_same: BTreeMap::new(),
+            sessions,
+            lake,
+            lease,
+            clock,
+            epochs,
+            newest,
+            unfinished,
+        })
+    }
+
+    /// Turns until told to stop; `wake` rings when bronze has news.
+    ///
+    /// # Errors
+    /// What no later turn can mend. Storage that is away is tried again.
+    pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<()> {
+        let pause = Duration::from_millis(self.config.poll_ms.max(10));
+        while !shutdown.is_cancelled() {
+            match self.turn().await {
+                Ok(Turn::Published(_)) => continue,
+                Ok(Turn::Quiet) => {}
+                Err(failed) if failed.kind() == ErrorKind::Unavailable => {
+                    error!(error = %failed, "a refresh failed and is tried again");
+                }
+                Err(failed) => return Err(failed),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes one epoch when something changed.
+    pub async fn turn(&mut self) -> Result<Turn> {
+        let started = Instant::now();
+        if let Some(intent) = self.unfinished.clone() {
+            let project = self
+                .project
+                .stored(&self.lake, &intent.project, &self.sessions)
+                .await?;
+            info!(epoch = intent.epoch, "an interrupted epoch is finished");
+            return self.finish(intent, &project, None, started).await;
+        }
+        let edit = self.project.look(&self.lake, &self.sessions).await?;
+        let Some(project) = self.project.current() else {
+            return Ok(Turn::Quiet);
+        };
+        let inputs = self.bronze.versions().await?;
+        let now = (self.clock)();
+        if !self.is_due(&project, &inputs, now) {
+            return Ok(Turn::Quiet);
+        }
+        let intent = Intent {
+            epoch: self.newest.as_ref().map_or(0, |newest| newest.epoch) + 1,
+            term: self.lease.term(),
+            now,
+            project: project.project.fingerprint(),
+            inputs,
+        };
+        let intent = self.epochs.declare(intent).await?;
+        self.unfinished = Some(intent.clone());
+        self.finish(intent, &project, edit, started).await
+    }
+
+    async fn finish(
+        &mut self,
+        intent: Intent,
+        project: &CheckedProject,
+        edit: Option<Edit>,
+        started: Instant,
+    ) -> Result<Turn> {
+        let built = self.build(&intent, project).await?;
+        let Some(manifest) = built.manifest else {
+            self.epochs.withdraw(intent.epoch).await?;
+            self.unfinished = None;
+            return Ok(Turn::Quiet);
+        };
+        self.epochs.publish(&manifest).await?;
+        self.unfinished = None;
+        let manifest = Arc::new(manifest);
+        self.newest = Some(manifest.clone());
+        let seconds = started.elapsed().as_secs_f64();
+        debug!(epoch = manifest.epoch, seconds, "epoch published");
+        if let Some(edit) = edit {
+            let rebuilt: Vec<String> = built.rebuilt.iter().map(TableName::to_string).collect();
+            let rebuilt = match rebuilt.is_empty() {
+                true => "no table changed".to_owned(),
+                false => format!("{} rebuilt", rebuilt.join(", ")),
+            };
+            info!(
+                "{edit} changed: {rebuilt} in epoch {} ({seconds:.1} s)",
+                manifest.epoch
+            );
+        }
+        Ok(Turn::Published(manifest))
+    }
+}

@@ -1,0 +1,83 @@
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::delta::{DataFile, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::name::TableName;
+
+/// The bronze tables as ingest leaves them.
+pub(super) struct BronzeWatch {
+    lake: Lake,
+    tables: BTreeMap<TableName, Table>,
+}
+
+impl BronzeWatch {
+    pub(super) fn new(lake: &Lake) -> Self {
+        Self {
+            lake: lake.clone(),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// The newest version of every bronze table. A table that did not move costs one look at one name.
+    pub(super) async fn versions(&mut self) -> Result<BTreeMap<TableName, u64>> {
+        for name in self.names()? {
+            if let Some(table) = self.tables.get_mut(&name) {
+                if table.has_next(&self.lake) {
+                    table.advance(None).await?;
+                }
+                continue;
+            }
+            if let Some(table) = Table::open(&self.lake, &Lake::table_path(&name), None).await? {
+                self.tables.insert(name, table);
+            }
+        }
+        Ok(self
+            .tables
+            .iter()
+            .map(|(name, table)| (name.clone(), table.version()))
+            .collect())
+    }
+
+    /// Files that the versions after `from`, up to and with `to`, brought.
+    pub(super) async fn files_added(
+        &mut self,
+        name: &TableName,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<DataFile>> {
+        if !self.tables.contains_key(name) {
+            self.versions().await?;
+        }
+        let table = self.tables.get(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("\"{name}\" is gone from the lake"),
+            )
+        })?;
+        table.files_added(from, to).await
+    }
+
+    fn names(&self) -> Result<Vec<TableName>> {
+        let entries = match std::fs::read_dir(self.lake.root().join("bronze")) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(unreadable)?;
+            if let Some(name) = entry.file_name().to_str()
+                && let Ok(name) = TableName::new("bronze", name)
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "could not look into bronze").caused_by(source)
+}

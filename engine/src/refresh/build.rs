@@ -1,0 +1,412 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::prelude::SessionContext;
+use deltalake_core::kernel::Add;
+use tracing::warn;
+
+use super::Refresher;
+use super::due::{Versions, attempt, inputs_of};
+use super::rules::Verdict;
+use crate::bronze;
+use crate::delta::{Change, DataFile, Table, TableLayout};
+use crate::epoch::{Freshness, Intent, Manifest, TableState, Unbuilt};
+use crate::error::{ErrorKind, Result};
+use crate::lake::Lake;
+use crate::name::TableName;
+use crate::pinned::PinnedTable;
+use crate::project::{CheckedProject, SqlFile};
+use crate::reader::stored_table;
+use crate::session::public_view;
+
+/// Begins the reason of a table that is held because of one it reads.
+const UPSTREAM: &str = "it reads";
+
+/// An epoch's tables, not yet published.
+pub(super) struct Built {
+    /// None when nothing changed.
+    pub(super) manifest: Option<Manifest>,
+    /// Tables that got a new version.
+    pub(super) rebuilt: Vec<TableName>,
+}
+
+/// A table's next version, its files written and not committed.
+pub(super) struct Candidate {
+    /// Every file of the next version, as it would be read.
+    pub(super) files: Vec<DataFile>,
+    /// None when the rows are those of the last version.
+    pub(super) change: Option<Change>,
+    /// Columns as stored, hidden ones included.
+    pub(super) layout: TableLayout,
+    pub(super) digest: Option<String>,
+    pub(super) reads_clock: bool,
+    /// Events left out, by reason.
+    pub(super) left_out: BTreeMap<String, u64>,
+}
+
+impl Refresher {
+    pub(super) async fn build(
+        &mut self,
+        intent: &Intent,
+        project: &CheckedProject,
+    ) -> Result<Built> {
+        let before = self.newest.clone();
+        let mut next = Manifest {
+            epoch: intent.epoch,
+            term: self.lease.term(),
+            now: intent.now,
+            project: intent.project.clone(),
+            tables: before
+                .as_ref()
+                .map(|before| before.tables.clone())
+                .unwrap_or_default(),
+            unbuilt: BTreeMap::new(),
+        };
+        for (name, version) in &intent.inputs {
+            pin_bronze(&mut next, name, *version);
+        }
+        let mut rebuilt = Vec::new();
+        for name in &project.order {
+            let (Some(file), Some(table)) = (project.project.file(name), project.tables.get(name))
+            else {
+                continue;
+            };
+            let versions: Versions = next
+                .tables
+                .iter()
+                .map(|(name, state)| (name.clone(), state.version))
+                .collect();
+            let inputs = inputs_of(table.inputs.iter(), &versions);
+            self.table(&mut next, intent, file, &table.schema, inputs, &mut rebuilt)
+                .await?;
+            hold_below(&mut next, name, &table.inputs);
+        }
+        let same = before.as_ref().is_some_and(|before| {
+            before.project == next.project
+                && before.unbuilt == next.unbuilt
+                && before.tables == next.tables
+        });
+        Ok(Built {
+            manifest: (!same).then_some(next),
+            rebuilt,
+        })
+    }
+
+    /// Brings one table of the next epoch up to date, or leaves it as it is.
+    async fn table(
+        &mut self,
+        next: &mut Manifest,
+        intent: &Intent,
+        file: &SqlFile,
+        schema: &SchemaRef,
+        inputs: Versions,
+        rebuilt: &mut Vec<TableName>,
+    ) -> Result<()> {
+        let name = &file.name;
+        let attempt = attempt(file, &inputs);
+        let last = next.tables.get(name).cloned();
+        let stale = match &last {
+            Some(state) => self.is_stale(file, state, &attempt, intent.now),
+            None => true,
+        };
+        if !stale {
+            if let Some(state) = next.tables.get_mut(name) {
+                state.description.clone_from(&file.description);
+            }
+            return Ok(());
+        }
+        let candidate = match self.candidate(next, intent, file, schema, &inputs).await {
+            Ok(candidate) => candidate,
+            Err(error) if is_about_the_data(error.kind()) => {
+                hold(next, file, &attempt, error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let verdict = self.judge(file, &candidate, intent.now).await?;
+        if let Some(reason) = verdict.failure {
+            self.discard(name, &candidate).await?;
+            hold(next, file, &attempt, reason);
+            return Ok(());
+        }
+        let (version, state_is_new) = self.commit(intent, name, &candidate, last.as_ref()).await?;
+        if candidate.reads_clock && !state_is_new {
+            self.found_same.insert(name.clone(), intent.now);
+        }
+        if state_is_new {
+            rebuilt.push(name.clone());
+        }
+        let state = next_state(
+            intent, file, attempt, inputs, version, candidate, verdict, last,
+        );
+        next.tables.insert(name.clone(), state);
+        Ok(())
+    }
+
+    async fn candidate(
+        &mut self,
+        next: &Manifest,
+        intent: &Intent,
+        file: &SqlFile,
+        schema: &SchemaRef,
+        inputs: &Versions,
+    ) -> Result<Candidate> {
+        if file.directives.cdc.is_some() {
+            self.fold(next, intent, file, schema, inputs).await
+        } else {
+            self.whole(next, intent, file, schema, inputs).await
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        intent: &Intent,
+        name: &TableName,
+        candidate: &Candidate,
+        last: Option<&TableState>,
+    ) -> Result<(u64, bool)> {
+        let table = self.tables.get_mut(name);
+        let version = table.as_ref().map(|table| table.version());
+        match (table, &candidate.change, last) {
+            (Some(table), Some(change), _) => {
+                let mut change = change.clone();
+                let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
+                change.transactions = vec![(transaction_id(name), epoch)];
+                let version = table.commit(change, &candidate.layout, intent.now).await?;
+                Ok((version, true))
+            }
+            (_, None, Some(last)) => Ok((last.version, false)),
+            (_, _, _) => Ok((version.unwrap_or(0), true)),
+        }
+    }
+
+    /// Judges the rules of a table over its candidate.
+    async fn judge(
+        &self,
+        file: &SqlFile,
+        candidate: &Candidate,
+        now: DateTime<Utc>,
+    ) -> Result<Verdict> {
+        let stored = PinnedTable::of_files(
+            &self.lake,
+            &Lake::table_path(&file.name),
+            candidate.layout.schema.clone(),
+            Vec::new(),
+            candidate.files.clone(),
+        );
+        let public = public_view(&file.name, Arc::new(stored))?;
+        let context = self.sessions.context([(file.name.clone(), public)])?;
+        super::rules::judge(&context, file, now).await
+    }
+
+    /// A session that sees the given inputs as the next epoch has them.
+    pub(super) fn inputs_context(
+        &self,
+        next: &Manifest,
+        inputs: &Versions,
+        declared: impl IntoIterator<Item = TableName>,
+        replaced: Option<(TableName, Arc<dyn TableProvider>)>,
+    ) -> Result<SessionContext> {
+        let mut tables: Vec<(TableName, Arc<dyn TableProvider>)> = Vec::new();
+        for name in declared {
+            if replaced
+                .as_ref()
+                .is_some_and(|(replaced, _)| *replaced == name)
+            {
+                continue;
+            }
+            let stored: Arc<dyn TableProvider> = match next.tables.get(&name) {
+                Some(state) if inputs.contains_key(&name) => {
+                    Arc::new(stored_table(&self.lake, &self.snapshots, &name, state))
+                }
+                _ if name.is_bronze() => Arc::new(EmptyTable::new(bronze::schema())),
+                _ => continue,
+            };
+            tables.push((name.clone(), public_view(&name, stored)?));
+        }
+        tables.extend(replaced);
+        self.sessions.context(tables)
+    }
+
+    /// The table as this writer holds it, created when there is none.
+    pub(super) async fn writer_of(
+        &mut self,
+        name: &TableName,
+        layout: &TableLayout,
+    ) -> Result<&mut Table> {
+        if !self.tables.contains_key(name) {
+            let path = Lake::table_path(name);
+            let table = Table::open_or_create(&self.lake, &path, layout).await?;
+            self.tables.insert(name.clone(), table);
+        }
+        self.tables.get_mut(name).ok_or_else(|| {
+            crate::Error::new(ErrorKind::Internal, "a table vanished from its writer")
+        })
+    }
+
+    /// The version that this epoch already committed before it was interrupted.
+    pub(super) async fn committed(
+        &mut self,
+        intent: &Intent,
+        name: &TableName,
+        layout: &TableLayout,
+    ) -> Result<bool> {
+        let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
+        let table = self.writer_of(name, layout).await?;
+        Ok(table.transaction(&transaction_id(name)).await? >= Some(epoch))
+    }
+
+    /// Removes files that nothing will name.
+    async fn discard(&self, name: &TableName, candidate: &Candidate) -> Result<()> {
+        let Some(change) = &candidate.change else {
+            return Ok(());
+        };
+        self.discard_files(name, &change.adds).await
+    }
+
+    pub(super) async fn discard_files(&self, name: &TableName, adds: &[Add]) -> Result<()> {
+        for add in adds {
+            let path = format!("{}/{}", Lake::table_path(name), add.path);
+            self.lake.remove(&path).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a table's data can do wrong, as against storage or this program.
+fn is_about_the_data(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidRequest | ErrorKind::Unsupported | ErrorKind::ResourceExhausted
+    )
+}
+
+fn transaction_id(name: &TableName) -> String {
+    format!("refresh/{name}")
+}
+
+fn pin_bronze(next: &mut Manifest, name: &TableName, version: u64) {
+    let last = next.tables.get(name);
+    let since = last
+        .filter(|last| last.version == version)
+        .map_or(next.epoch, |last| last.since);
+    let state = TableState {
+        path: Lake::table_path(name),
+        version,
+        schema: bronze::schema(),
+        state: Freshness::Fresh,
+        since,
+        reason: None,
+        rows: None,
+        description: None,
+        key: Vec::new(),
+        query: String::new(),
+        attempt: String::new(),
+        reads_clock: false,
+        inputs: BTreeMap::new(),
+        computed_at: None,
+        digest: None,
+        warnings: BTreeMap::new(),
+    };
+    next.tables.insert(name.clone(), state);
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a table's state is made of all of these, in one place"
+)]
+fn next_state(
+    intent: &Intent,
+    file: &SqlFile,
+    attempt: String,
+    inputs: Versions,
+    version: u64,
+    candidate: Candidate,
+    verdict: Verdict,
+    last: Option<TableState>,
+) -> TableState {
+    let unchanged = last.filter(|last| last.version == version);
+    let mut warnings = verdict.warnings;
+    warnings.extend(candidate.left_out);
+    TableState {
+        path: Lake::table_path(&file.name),
+        version,
+        schema: candidate.layout.schema,
+        state: Freshness::Fresh,
+        since: unchanged.as_ref().map_or(intent.epoch, |last| last.since),
+        reason: None,
+        rows: Some(verdict.rows),
+        description: file.description.clone(),
+        key: file
+            .directives
+            .key
+            .iter()
+            .map(|column| column.name.clone())
+            .collect(),
+        query: file.query_fingerprint(),
+        attempt,
+        reads_clock: candidate.reads_clock,
+        inputs,
+        computed_at: match unchanged {
+            Some(last) if candidate.change.is_none() => last.computed_at,
+            _ => Some(intent.now),
+        },
+        digest: candidate.digest,
+        warnings,
+    }
+}
+
+/// Keeps a table at its last good version, and says why.
+fn hold(next: &mut Manifest, file: &SqlFile, attempt: &str, reason: String) {
+    warn!(table = %file.name, reason = %reason, "held at its last good version");
+    match next.tables.get_mut(&file.name) {
+        Some(state) => {
+            state.state = Freshness::Held;
+            state.reason = Some(reason);
+            attempt.clone_into(&mut state.attempt);
+        }
+        None => {
+            let unbuilt = Unbuilt {
+                reason,
+                attempt: attempt.to_owned(),
+            };
+            next.unbuilt.insert(file.name.clone(), unbuilt);
+        }
+    }
+}
+
+/// A table is held while one that it reads is, whatever its own rows.
+fn hold_below<'a>(
+    next: &mut Manifest,
+    name: &TableName,
+    inputs: impl IntoIterator<Item = &'a TableName>,
+) {
+    let held = inputs.into_iter().find(|input| {
+        next.unbuilt.contains_key(*input)
+            || next
+                .tables
+                .get(*input)
+                .is_some_and(|state| state.state == Freshness::Held)
+    });
+    let reason = held.map(|held| format!("{UPSTREAM} {held}, which is held"));
+    let Some(state) = next.tables.get_mut(name) else {
+        return;
+    };
+    let is_own = state.state == Freshness::Held
+        && state
+            .reason
+            .as_deref()
+            .is_some_and(|reason| !reason.starts_with(UPSTREAM));
+    if is_own {
+        return;
+    }
+    state.state = match reason {
+        Some(_) => Freshness::Held,
+        None => Freshness::Fresh,
+    };
+    state.reason = reason;
+}

@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use sha2::{Digest, Sha256};
+
+use super::Refresher;
+use crate::epoch::TableState;
+use crate::name::TableName;
+use crate::project::{CheckedProject, SqlFile};
+
+/// Versions of tables by name.
+pub(super) type Versions = BTreeMap<TableName, u64>;
+
+impl Refresher {
+    /// Whether a turn could change anything.
+    pub(super) fn is_due(
+        &self,
+        project: &CheckedProject,
+        bronze: &Versions,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let Some(newest) = &self.newest else {
+            return true;
+        };
+        let bronze_moved = bronze.iter().any(|(name, version)| {
+            newest
+                .tables
+                .get(name)
+                .is_none_or(|state| state.version != *version)
+        });
+        if bronze_moved || newest.project != project.project.fingerprint() {
+            return true;
+        }
+        let mut versions: Versions = newest
+            .tables
+            .iter()
+            .map(|(name, state)| (name.clone(), state.version))
+            .collect();
+        versions.extend(bronze.clone());
+        project.project.files.iter().any(|file| {
+            let Some(table) = project.tables.get(&file.name) else {
+                return false;
+            };
+            let inputs = inputs_of(table.inputs.iter(), &versions);
+            let attempt = attempt(file, &inputs);
+            match newest.tables.get(&file.name) {
+                Some(state) => self.is_stale(file, state, &attempt, now),
+                None => newest
+                    .unbuilt
+                    .get(&file.name)
+                    .is_none_or(|unbuilt| unbuilt.attempt != attempt),
+            }
+        })
+    }
+
+    /// Whether a table is to be made anew: its query, its rules or its inputs changed, or time has passed for one that
+    /// reads the clock.
+    pub(super) fn is_stale(
+        &self,
+        file: &SqlFile,
+        state: &TableState,
+        attempt: &str,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let last = [state.computed_at, self.found_same.get(&file.name).copied()]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let age = now.signed_duration_since(last);
+        if state.attempt == attempt {
+            let limit = Duration::seconds(i64::try_from(self.config.clock_seconds).unwrap_or(60));
+            return state.reads_clock && age >= limit;
+        }
+        let edited = state.query != file.query_fingerprint();
+        let pause = file.directives.trigger.at_most_every;
+        let resting = pause.is_some_and(|pause| {
+            Duration::from_std(pause).is_ok_and(|pause| age >= Duration::zero() && age < pause)
+        });
+        edited || !resting
+    }
+}
+
+pub(super) fn inputs_of<'a>(
+    names: impl Iterator<Item = &'a TableName>,
+    versions: &Versions,
+) -> Versions {
+    names
+        .filter_map(|name| versions.get(name).map(|version| (name.clone(), *version)))
+        .collect()
+}
+
+/// Names one way of making a table: query, rules and input versions.
+pub(super) fn attempt(file: &SqlFile, inputs: &Versions) -> String {
+    let mut hash = Sha256::new();
+    hash.update(file.query_fingerprint());
+    hash.update(file.policy_fingerprint());
+    for (name, version) in inputs {
+        hash.update(format!("{name}@{version}\n"));
+    }
+    hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
