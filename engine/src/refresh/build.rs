@@ -109,8 +109,12 @@ impl Refresher {
         let name = &file.name;
         let attempt = attempt(file, &inputs);
         let last = next.tables.get(name).cloned();
+        let edited = self
+            .newest
+            .as_ref()
+            .is_some_and(|newest| newest.project != intent.project);
         let stale = match &last {
-            Some(state) => self.is_stale(file, state, &attempt, intent.now),
+            Some(state) => self.is_stale(file, state, &attempt, intent.now, edited),
             None => true,
         };
         if !stale {

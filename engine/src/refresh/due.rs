@@ -44,7 +44,7 @@ impl Refresher {
             let inputs = inputs_of(table.inputs.iter(), &versions);
             let attempt = attempt(file, &inputs);
             match newest.tables.get(&file.name) {
-                Some(state) => self.is_stale(file, state, &attempt, now),
+                Some(state) => self.is_stale(file, state, &attempt, now, false),
                 None => newest
                     .unbuilt
                     .get(&file.name)
@@ -54,13 +54,14 @@ impl Refresher {
     }
 
     /// Whether a table is to be made anew: its query, its rules or its inputs changed, or time has passed for one that
-    /// reads the clock.
+    /// reads the clock. The pause that a trigger asks for does not keep an edit waiting.
     pub(super) fn is_stale(
         &self,
         file: &SqlFile,
         state: &TableState,
         attempt: &str,
         now: DateTime<Utc>,
+        project_edited: bool,
     ) -> bool {
         let last = [state.computed_at, self.found_same.get(&file.name).copied()]
             .into_iter()
@@ -72,12 +73,11 @@ impl Refresher {
             let limit = Duration::seconds(i64::try_from(self.config.clock_seconds).unwrap_or(60));
             return state.reads_clock && age >= limit;
         }
-        let edited = state.query != file.query_fingerprint();
         let pause = file.directives.trigger.at_most_every;
         let resting = pause.is_some_and(|pause| {
             Duration::from_std(pause).is_ok_and(|pause| age >= Duration::zero() && age < pause)
         });
-        edited || !resting
+        project_edited || !resting
     }
 }
 

@@ -1,9 +1,9 @@
 use chrono::{DateTime, Utc};
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
 /// Functions whose result is the time at which a statement runs.
 const CLOCK_FUNCTIONS: [&str; 3] = ["now", "current_date", "current_time"];
@@ -31,8 +31,8 @@ pub(super) fn bind(plan: LogicalPlan, now: DateTime<Utc>) -> DataFusionResult<Lo
         node.map_expressions(|expr| {
             let name = names.save(&expr);
             let bound = expr.transform_up(|expr| match &expr {
-                Expr::ScalarFunction(function) if is_clock(&expr) => {
-                    let wanted = function.func.return_type(&[])?;
+                Expr::ScalarFunction(_) if is_clock(&expr) => {
+                    let wanted = expr.get_type(&DFSchema::empty())?;
                     let instant = ScalarValue::TimestampNanosecond(
                         now.timestamp_nanos_opt(),
                         Some("+00:00".into()),
