@@ -38,14 +38,14 @@ install_build_packages() {
     command -v cargo >/dev/null || fail "cargo is not installed" "Install Rust 1.95 or newer from https://rustup.rs."
     if command -v cc >/dev/null && command -v c++ >/dev/null && command -v cmake >/dev/null \
         && command -v make >/dev/null && command -v pkg-config >/dev/null \
-        && pkg-config --exists openssl zlib; then
+        && pkg-config --exists libcurl openssl zlib; then
         return 0
     fi
-    command -v dpkg-query >/dev/null || fail "a C compiler, cmake, make, pkg-config, OpenSSL or zlib is missing" \
+    command -v dpkg-query >/dev/null || fail "a C compiler, cmake, make, pkg-config, libcurl, OpenSSL or zlib is missing" \
         "Install them with this system's package manager."
-    install_packages gcc g++ libc6-dev make cmake pkg-config libssl-dev zlib1g-dev || fail \
+    install_packages gcc g++ libc6-dev make cmake pkg-config libcurl4-openssl-dev libssl-dev zlib1g-dev || fail \
         "the build's system packages could not be installed" \
-        "Install gcc g++ make cmake pkg-config libssl-dev zlib1g-dev, then try again."
+        "Install gcc g++ make cmake pkg-config libcurl4-openssl-dev libssl-dev zlib1g-dev, then try again."
 }
 
 # One build of one feature set: always the whole workspace, whatever is asked for later.

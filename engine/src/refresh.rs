@@ -217,7 +217,7 @@ impl Refresher {
         edit: Option<Edit>,
         started: Instant,
     ) -> Result<Turn> {
-        let built = self.build(&intent, project).await?;
+        let built = Box::pin(self.build(&intent, project)).await?;
         let Some(manifest) = built.manifest else {
             self.epochs.withdraw(intent.epoch).await?;
             self.unfinished = None;

@@ -123,8 +123,16 @@ impl Sessions {
         let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
             .with_catalog_list(catalogs)
             .build();
-        Ok(SessionContext::new_with_state(state))
+        Ok(open(state))
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where sessions come from"
+)]
+fn open(state: SessionState) -> SessionContext {
+    SessionContext::new_with_state(state)
 }
 
 /// The same session with another default schema.
@@ -144,7 +152,7 @@ pub(crate) fn in_schema(context: &SessionContext, schema: &str) -> Result<Sessio
     let state = SessionStateBuilder::new_from_existing(state)
         .with_config(config)
         .build();
-    Ok(SessionContext::new_with_state(state))
+    Ok(open(state))
 }
 
 /// What readers see of a stored table: bronze with its images, `@cdc` tables without hidden columns and deleted rows.

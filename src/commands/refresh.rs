@@ -16,7 +16,7 @@ pub(crate) struct Command {}
 impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let shutdown = context.shutdown.clone();
-        shutdown.or_cancelled(turn(&context)).await?;
+        shutdown.or_cancelled(Box::pin(turn(&context))).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

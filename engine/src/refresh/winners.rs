@@ -14,6 +14,9 @@ const SLACK: usize = 2;
 /// Where an event stands among those of its key: most significant first, NULL lowest.
 pub(super) type Sequence = Vec<Option<i64>>;
 
+/// What an event is about, and its place among those of that key; no key where a part of it is NULL.
+pub(super) type Keyed = (Option<Box<[u8]>>, Sequence);
+
 /// Which columns of a folded batch say what it is about.
 #[derive(Debug, Clone)]
 pub(super) struct FoldColumns {
@@ -41,8 +44,8 @@ impl KeyReader {
         })
     }
 
-    /// Key and sequence of each row; no key where a part of it is NULL.
-    pub(super) fn read(&self, batch: &RecordBatch) -> Result<Vec<(Option<Box<[u8]>>, Sequence)>> {
+    /// Key and sequence of each row.
+    pub(super) fn read(&self, batch: &RecordBatch) -> Result<Vec<Keyed>> {
         let keys: Vec<_> = self
             .columns
             .key

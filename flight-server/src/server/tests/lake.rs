@@ -72,6 +72,8 @@ fn messages(first: i64, count: usize) -> RecordBatch {
 fn publish(lake: &Lake, epoch: u64, version: u64) {
     let name: TableName = "bronze.employees".parse().expect("a name");
     let state = TableState {
+        attempt: String::new(),
+        reads_clock: false,
         path: "bronze/employees".to_owned(),
         version,
         schema: bronze::schema(),
@@ -88,6 +90,7 @@ fn publish(lake: &Lake, epoch: u64, version: u64) {
         warnings: BTreeMap::new(),
     };
     let manifest = Manifest {
+        unbuilt: BTreeMap::new(),
         epoch,
         term: 1,
         now: DateTime::<Utc>::UNIX_EPOCH,
