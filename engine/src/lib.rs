@@ -6,6 +6,7 @@
 pub mod bronze;
 mod clock;
 mod delta;
+mod depth;
 mod epoch;
 mod error;
 mod functions;

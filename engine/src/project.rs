@@ -5,7 +5,6 @@
 
 mod check;
 mod cursor;
-mod depth;
 mod diagnostic;
 mod directive;
 mod expect;

@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -19,11 +20,15 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt;
 
-use crate::error::{Error, Result};
+use crate::depth;
+use crate::error::{Error, ErrorKind, Result};
 use crate::nearest;
 
 /// Longest statement accepted, bytes.
-const MAX_SQL_BYTES: usize = 1 << 20;
+const MAX_SQL_BYTES: usize = 256 << 10;
+
+/// A statement below this size cannot be deep enough to exhaust any stack while it is parsed.
+const SHALLOW_SQL_BYTES: usize = 4 << 10;
 
 /// One planned reading statement.
 #[derive(Clone)]
@@ -42,8 +47,7 @@ impl Statement {
             )));
         }
         let state = context.state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let mut parsed = state.sql_to_statement(sql, &dialect)?;
+        let mut parsed = parse(&state, sql)?;
         check_reading(&parsed)?;
         let questions = number_placeholders(&mut parsed);
         let plan = match state.statement_to_plan(parsed).await {
@@ -136,6 +140,31 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn ExecutionP
         })
     })
     .data()
+}
+
+fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
+    let parse = || {
+        let dialect = state.config().options().sql_parser.dialect;
+        let parsed = state.sql_to_statement(sql, &dialect)?;
+        match &parsed {
+            Parsed::Statement(statement)
+                if depth::is_too_deep(statement.as_ref(), depth::STATEMENT_DEPTH) =>
+            {
+                Err(Error::invalid("the statement is nested too deeply")
+                    .hint("Write a long chain of OR as IN (...), and a long UNION as VALUES."))
+            }
+            _ => Ok(parsed),
+        }
+    };
+    if sql.len() < SHALLOW_SQL_BYTES {
+        return parse();
+    }
+    depth::with_deep_stack(parse).unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            "no thread could be had to read the statement",
+        ))
+    })
 }
 
 fn check_reading(parsed: &Parsed) -> Result<()> {

@@ -4,6 +4,9 @@ use engine::{Error, ErrorKind, Result};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
+/// Planning and compiling a long chain of conditions recurse; the memory is only reserved.
+const STACK_BYTES: usize = 16 << 20;
+
 /// Threads of their own for queries, so that one that computes for seconds without a pause holds up
 /// neither other calls nor its own cancellation.
 #[derive(Debug)]
@@ -19,7 +22,11 @@ impl QueryRuntime {
         if threads > 0 {
             builder.worker_threads(threads);
         }
-        let runtime = builder.thread_name("flight-query").enable_all().build();
+        let runtime = builder
+            .thread_name("flight-query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|err| {
             Error::new(ErrorKind::ResourceExhausted, "no threads for queries").caused_by(err)
         })?;

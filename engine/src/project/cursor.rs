@@ -4,12 +4,12 @@ use sqlparser::ast::{Expr, Spanned};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
-use super::depth;
 use super::diagnostic::{Diagnostic, Source};
 use super::directive::Column;
 use super::piece::Piece;
 use super::suggest::suggest;
 use super::syntax::{self, SyntaxError, normal};
+use crate::depth;
 
 /// Reads the arguments of one directive, word by word.
 pub(super) struct Cursor<'a> {
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
             .parser
             .parse_expr()
             .map_err(|error| self.syntax(error.into()))?;
-        if depth::is_too_deep(&expression) {
+        if depth::is_too_deep(&expression, depth::FILE_DEPTH) {
             return Err(self.source.at(start, "the condition is nested too deeply"));
         }
         Ok(expression)

@@ -8,11 +8,11 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
-use super::depth;
 use super::diagnostic::{Diagnostic, Source};
 use super::directive::{self, Directives};
 use super::piece::Piece;
 use super::syntax;
+use crate::depth;
 use crate::name::TableName;
 
 /// One file of the project: a table, the SELECT that makes it and what is asked of it.
@@ -233,9 +233,11 @@ fn statement(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>,
             source.at_word(location, error.message)
         })?;
     match statements.into_iter().next() {
-        Some(Statement::Query(query)) if depth::is_too_deep(&query) => Err(source
-            .at(first.span, "the query is nested too deeply")
-            .hint("Put parts of it into WITH tables or files of their own.")),
+        Some(Statement::Query(query)) if depth::is_too_deep(&query, depth::FILE_DEPTH) => {
+            Err(source
+                .at(first.span, "the query is nested too deeply")
+                .hint("Put parts of it into WITH tables or files of their own."))
+        }
         Some(Statement::Query(query)) => match forbidden(&query) {
             None => Ok(query),
             Some((message, span)) => Err(source.at(known(span, first.span), message).hint(hint)),

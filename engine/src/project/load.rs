@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind as IoKind, Read};
 use std::path::Path;
 
 use super::Project;
-use super::depth::with_deep_stack;
 use super::diagnostic::Diagnostic;
 use super::file::SqlFile;
+use crate::depth::with_deep_stack;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::nearest;

@@ -173,19 +173,17 @@ impl Refresher {
         candidate: &Candidate,
         last: Option<&TableState>,
     ) -> Result<(u64, bool)> {
-        let table = self.tables.get_mut(name);
-        let version = table.as_ref().map(|table| table.version());
-        match (table, &candidate.change, last) {
-            (Some(table), Some(change), _) => {
-                let mut change = change.clone();
-                let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
-                change.transactions = vec![(transaction_id(name), epoch)];
-                let version = table.commit(change, &candidate.layout, intent.now).await?;
-                Ok((version, true))
-            }
-            (_, None, Some(last)) => Ok((last.version, false)),
-            (_, _, _) => Ok((version.unwrap_or(0), true)),
+        let table = self.writer_of(name, &candidate.layout).await?;
+        if let Some(change) = &candidate.change {
+            let mut change = change.clone();
+            let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
+            change.transactions = vec![(transaction_id(name), epoch)];
+            table.commit(change, &candidate.layout, intent.now).await?;
         }
+        // Without a change the writer is at the last version, or at the one that this epoch committed before it was
+        // interrupted.
+        let version = table.version();
+        Ok((version, last.is_none_or(|last| last.version != version)))
     }
 
     /// Judges the rules of a table over its candidate.

@@ -3,7 +3,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
@@ -77,7 +77,7 @@ impl InForce {
         if self.seen.as_ref() == Some(&texts) {
             return Ok(None);
         }
-        self.seen = Some(texts);
+        let before = self.seen.replace(texts);
         let checked = match lock {
             Ok(lock) => check_project(read, &lock, sessions).await?,
             Err(error) => {
@@ -92,11 +92,23 @@ impl InForce {
         }
         lake.replace(PROBLEMS, Vec::new()).await?;
         self.store(lake, &checked).await?;
-        let edit = self.current.as_ref().map(|current| Edit {
-            paths: differing(current.project.texts(), checked.project.texts()),
+        let fingerprint = checked.project.fingerprint();
+        let served = self.current.as_ref().map(|current| &current.project);
+        if served.is_some_and(|served| served.fingerprint() == fingerprint) {
+            let paths = before.map(|before| differing(&before, checked.project.texts()));
+            if let Some(paths) = paths.filter(|paths| !paths.is_empty()) {
+                info!(
+                    "{} repaired: the SQL project is the one that is served",
+                    paths.join(", ")
+                );
+            }
+            return Ok(None);
+        }
+        let edit = served.map(|served| Edit {
+            paths: differing(served.texts(), checked.project.texts()),
         });
         self.current = Some(Arc::new(checked));
-        Ok(edit.filter(|edit| !edit.paths.is_empty()))
+        Ok(edit)
     }
 
     /// The project that an epoch or an intent names.

@@ -82,9 +82,9 @@ mod tests {
         let text = pretty_format_batches(&frame.collect().await.expect("rows")).expect("text");
         let text = text.to_string();
         for expected in [
-            "2026-03-29T01:30:00Z",
+            "2026-03-29T01:30:00 ",
             "2026-03-29 ",
-            "2026-03-28T01:30:00Z",
+            "2026-03-28T01:30:00 ",
             "true",
         ] {
             assert!(text.contains(expected), "{text}");

@@ -72,7 +72,7 @@ impl Athlete {
             None if rng.random_bool(0.7) => 0.0,
             None => rng.random_range(0.02..0.12),
             Some(_) if rng.random_bool(0.09) => rng.random_range(0.04..0.22),
-            Some(_) => rng.random_range(1.0..3.2_f64),
+            Some(_) => rng.random_range(0.4..3.2_f64),
         };
         let mut habits = [0.0; 7];
         let mut left: f64 = a_week;
