@@ -243,3 +243,6 @@ impl Refresher {
         Ok(Turn::Published(manifest))
     }
 }
+
+#[cfg(test)]
+mod tests;
