@@ -29,13 +29,16 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
         .set("generator.days", "30")
         .set("generator.rate", "200");
     let kafka = project.kafka();
+    let Some(truth) = Truth::new(&project, &kafka) else {
+        return;
+    };
     let mut up = project.start(&["up"]);
     up.wait_for("caught up");
 
     let mut outsider = Outsider::connect(&kafka);
     let over = AtomicBool::new(false);
     let mut moments = Moments(seed);
-    std::thread::scope(|scope| {
+    let up = std::thread::scope(|scope| {
         let writing = scope.spawn(|| write(&mut outsider, &over));
         for _ in 0..kills {
             std::thread::sleep(Duration::from_millis(moments.next() % LATEST_MS));
@@ -44,17 +47,15 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
         }
         over.store(true, Ordering::Relaxed);
         writing.join().expect("the producer goes on");
+        up
     });
     outsider.flush();
-    if let Some(truth) = Truth::new(&project, &kafka) {
-        truth.check(false);
-    } else {
-        up.wait_for("caught up");
-    }
+    truth.check(false);
     let acknowledged = outsider.acknowledged();
     every_acknowledged_message_is_there_once(&project, &acknowledged);
     no_offset_is_there_twice_or_missing(&project);
     let epochs = no_epoch_is_torn(&project);
+    drop(up);
     println!(
         "seed {seed}: {kills} kills, {} messages acknowledged of {} sent, {epochs} epochs",
         acknowledged.len(),

@@ -1,8 +1,7 @@
 //! Every euro: gold beside an independent computation from the same workbook and events.
 
 use changes::Op;
-use chrono::{DateTime, Duration, TimeZone, Utc};
-use chrono_tz::Europe::Paris;
+use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveDateTime, Utc, Weekday};
 use serde_json::{Value, json};
 
 use crate::outsider::Outsider;
@@ -25,7 +24,7 @@ fn gold_is_what_the_rules_give() {
     let first = truth.check(true);
 
     let now = first["now"].as_str().expect("a time");
-    let now: DateTime<Utc> = now.parse().expect("a time");
+    let now = now.parse::<DateTime<Utc>>().expect("a time").naive_utc();
     let mut outsider = Outsider::connect(&kafka);
     limits_and_cents(&mut outsider);
     the_edges_of_the_window(&mut outsider, now);
@@ -60,12 +59,11 @@ fn distance(id: i64, mode: &str, metres: Option<f64>) -> Value {
     })
 }
 
-/// An activity at an instant, written as the source does: the time of Paris, without its zone.
-fn activity(id: i64, owner: i64, at: DateTime<Utc>) -> Value {
-    let local = at.with_timezone(&Paris).naive_local().and_utc();
+/// An activity, with its time as the source has it: that of Paris, without its zone.
+fn activity(id: i64, owner: i64, local: NaiveDateTime) -> Value {
     json!({
-        "id": id, "employee_id": owner, "date_debut": local.timestamp_micros(), "type_activite": "Course à pied",
-        "distance_m": 5000.5, "duree_s": 1800, "commentaire": null,
+        "id": id, "employee_id": owner, "date_debut": local.and_utc().timestamp_micros(),
+        "type_activite": "Course à pied", "distance_m": 5000.5, "duree_s": 1800, "commentaire": null,
     })
 }
 
@@ -89,19 +87,14 @@ fn limits_and_cents(outsider: &mut Outsider) {
     outsider.send("employees", Op::Create, employee(10, WALK, "20000.00"));
 }
 
-/// Fourteen activities within the window, and one that is: well inside, at its edges, or not yet.
-fn the_edges_of_the_window(outsider: &mut Outsider, now: DateTime<Utc>) {
-    let margin = Duration::minutes(20);
-    let year = Duration::days(365);
-    let last = [
-        now - year / 2,
-        now - year + margin,
-        now - year - margin,
-        now - margin,
-        now + margin,
-        paris_change(now, 3),
-        paris_change(now, 10),
-    ];
+/// Fourteen activities within the window, and one that may not be: around its edges, which lie one or two hours after
+/// those of UTC, and when the clocks of Paris change.
+fn the_edges_of_the_window(outsider: &mut Outsider, now: NaiveDateTime) {
+    let ahead = [40, 80, 100, 140].map(Duration::minutes);
+    let mut last: Vec<NaiveDateTime> = Vec::new();
+    last.extend(ahead.map(|ahead| now + ahead));
+    last.extend(ahead.map(|ahead| now - Duration::days(365) + ahead));
+    last.extend([3, 10].map(|month| clock_change(now.year() - 1, month)));
     for (owner, last) in (1..).zip(last) {
         for number in 0..14 {
             let at = now - Duration::days(number * 20 + 1);
@@ -111,21 +104,27 @@ fn the_edges_of_the_window(outsider: &mut Outsider, now: DateTime<Utc>) {
         let id = -(owner * 100 + 14);
         outsider.send("sport_activities", Op::Create, activity(id, owner, last));
     }
-}
-
-/// 02:30 on the last 27th before, of the month in which the clock is moved.
-fn paris_change(now: DateTime<Utc>, month: u32) -> DateTime<Utc> {
-    use chrono::Datelike;
-    let at = |year| Utc.with_ymd_and_hms(year, month, 27, 1, 30, 0).single();
-    let this = at(now.year()).expect("a time");
-    if this < now {
-        this
-    } else {
-        at(now.year() - 1).expect("a time")
+    // Enough of them that the hour which comes twice, or never, counts.
+    for (owner, month) in [(8, 3), (9, 10)] {
+        for year in [now.year() - 1, now.year()] {
+            let id = -(owner * 1000 + i64::from(year));
+            let at = clock_change(year, month);
+            outsider.send("sport_activities", Op::Create, activity(id, owner, at));
+        }
     }
 }
 
-fn corrections_and_deletes(outsider: &mut Outsider, now: DateTime<Utc>) {
+/// Half past two on the last Sunday of a month.
+fn clock_change(year: i32, month: u32) -> NaiveDateTime {
+    let days = (25..=31).filter_map(|day| NaiveDate::from_ymd_opt(year, month, day));
+    let mut sundays = days.filter(|day| day.weekday() == Weekday::Sun);
+    let night = sundays
+        .next_back()
+        .and_then(|day| day.and_hms_opt(2, 30, 0));
+    night.expect("a Sunday in a long month")
+}
+
+fn corrections_and_deletes(outsider: &mut Outsider, now: NaiveDateTime) {
     let recent = now - Duration::days(3);
     // From one employee to another: the one loses the days, the other wins none.
     outsider.send("sport_activities", Op::Update, activity(-100, 8, recent));
@@ -147,7 +146,7 @@ fn corrections_and_deletes(outsider: &mut Outsider, now: DateTime<Utc>) {
 }
 
 /// Old news after new: a lower `source.lsn` never wins, an equal one counts once.
-fn everything_again_and_late(outsider: &mut Outsider, now: DateTime<Utc>) {
+fn everything_again_and_late(outsider: &mut Outsider, now: NaiveDateTime) {
     outsider.send("employees", Op::Update, employee(5, WALK, "50000.00"));
     outsider.send_late("employees", Op::Update, employee(5, WALK, "10.00"));
     outsider.send("sport_activities", Op::Delete, activity(-600, 6, now));

@@ -101,21 +101,20 @@ impl<'a> Truth<'a> {
     fn settled(&self) -> Seen {
         let ends = self.ends();
         let deadline = Instant::now() + PATIENCE;
-        let mut last = String::new();
         loop {
-            match self.see() {
+            let why = match self.see() {
                 Ok(seen) if !reaches(&seen.offsets, &ends) => {
-                    last = format!("{:?} of {ends:?}", seen.offsets);
+                    format!("{:?} of {ends:?}", seen.offsets)
                 }
                 Ok(seen) if !is_coherent(&seen.manifest, GOLD) => {
-                    last = format!("{GOLD} lags behind what it reads: {}", seen.manifest);
+                    format!("{GOLD} lags behind what it reads: {}", seen.manifest)
                 }
                 Ok(seen) => return seen,
-                Err(why) => last = why,
-            }
+                Err(why) => why,
+            };
             assert!(
                 Instant::now() < deadline,
-                "no epoch holds what was written: {last}"
+                "no epoch holds what was written: {why}"
             );
         }
     }
