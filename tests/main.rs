@@ -1,6 +1,10 @@
 //! The suites that cross crates, in one binary: each link of DataFusion costs seconds.
 
 mod cli;
+mod crash;
 mod first_half_hour;
+mod outsider;
 mod project;
+mod proof;
 mod tidy;
+mod truth;

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use changes::KafkaConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -36,6 +38,11 @@ impl Project {
             broker: free_address(),
             variables: Vec::new(),
         }
+    }
+
+    /// The topics, as a client outside the program reaches them.
+    pub(crate) fn kafka(&self) -> KafkaConfig {
+        KafkaConfig::default().with_brokers(&self.broker)
     }
 
     /// Sets a key for every command that follows, as `generator.days`.
@@ -206,10 +213,17 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, outside the ports that systems give to clients: nobody takes it while the
+/// program is down between two starts, not even a client that looks for it there.
 pub(crate) fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").to_string()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % 10_000).expect("small");
+    loop {
+        let port = 20_000 + (process + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("bound").to_string();
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

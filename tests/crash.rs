@@ -1,0 +1,160 @@
+//! `up` killed under load, again and again: nothing lost, nothing twice, no number wrong.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use changes::Op;
+use serde_json::{Value, json};
+
+use crate::outsider::Outsider;
+use crate::project::{Project, text};
+use crate::truth::{TABLES, Truth, manifests};
+
+/// In the gate; `SPORTLAKE_KILLS` asks for any number, `SPORTLAKE_SEED` for the moments of an earlier run.
+const KILLS: u64 = 10;
+const SEED: u64 = 20_260_727;
+
+/// The latest moment of a kill, after the start.
+const LATEST_MS: u64 = 2000;
+
+/// Messages in flight beyond which the producer waits for the broker.
+const IN_FLIGHT: usize = 2000;
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_twice() {
+    let kills = variable("SPORTLAKE_KILLS").unwrap_or(KILLS);
+    let seed = variable("SPORTLAKE_SEED").unwrap_or(SEED);
+    let project = Project::new()
+        .set("generator.days", "30")
+        .set("generator.rate", "200");
+    let kafka = project.kafka();
+    let Some(truth) = Truth::new(&project, &kafka) else {
+        return;
+    };
+    let mut up = project.start(&["up"]);
+    up.wait_for("caught up");
+
+    let mut outsider = Outsider::connect(&kafka);
+    let over = AtomicBool::new(false);
+    let mut moments = Moments(seed);
+    let up = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(&mut outsider, &over));
+        for _ in 0..kills {
+            std::thread::sleep(Duration::from_millis(moments.next() % LATEST_MS));
+            up.kill();
+            up = project.start(&["up"]);
+        }
+        over.store(true, Ordering::Relaxed);
+        writing.join().expect("the producer goes on");
+        up
+    });
+    outsider.flush();
+    truth.check(false);
+    let acknowledged = outsider.acknowledged();
+    every_acknowledged_message_is_there_once(&project, &acknowledged);
+    no_offset_is_there_twice_or_missing(&project);
+    let epochs = no_epoch_is_torn(&project);
+    drop(up);
+    println!(
+        "seed {seed}: {kills} kills, {} messages acknowledged of {} sent, {epochs} epochs",
+        acknowledged.len(),
+        outsider.sent(),
+    );
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Moments that look random and come again with the same seed (Steele, Lea and Flood's SplitMix).
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+/// Activities of nobody in particular, the number of each message as its negative id.
+fn write(outsider: &mut Outsider, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        if outsider.in_flight() < IN_FLIGHT {
+            let number = i64::try_from(outsider.sent()).expect("few");
+            let row = json!({
+                "id": -1 - number, "employee_id": number % 50, "date_debut": 1_780_000_000_000_000_i64 + number,
+                "type_activite": "Natation", "distance_m": 1500, "duree_s": 2400, "commentaire": "dehors",
+            });
+            outsider.send("sport_activities", Op::Create, row);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn every_acknowledged_message_is_there_once(
+    project: &Project,
+    acknowledged: &BTreeMap<usize, (i32, i64)>,
+) {
+    // The generator may correct or delete an activity, but it creates none with a negative id.
+    let rows = project.rows(
+        "SELECT CAST(after ->> 'id' AS BIGINT) AS id, _partition, _offset FROM bronze.sport_activities
+         WHERE op = 'c' AND CAST(after ->> 'id' AS BIGINT) < 0",
+    );
+    let mut found: BTreeMap<usize, (i32, i64)> = BTreeMap::new();
+    for row in rows {
+        let numbers: Vec<i64> = row.split(',').map(|n| n.parse().expect("n")).collect();
+        let number = usize::try_from(-1 - numbers[0]).expect("positive");
+        let place = (i32::try_from(numbers[1]).expect("small"), numbers[2]);
+        let twice = found.insert(number, place);
+        assert_eq!(twice, None, "message {number} is at {place:?} too");
+    }
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|(number, place)| found.get(number) != Some(place))
+        .take(10)
+        .map(|(number, place)| (number, place, found.get(number)))
+        .collect();
+    assert!(lost.is_empty(), "acknowledged, not in bronze: {lost:?}");
+    assert_eq!(found.len(), acknowledged.len(), "nothing is in flight");
+}
+
+fn no_offset_is_there_twice_or_missing(project: &Project) {
+    for table in TABLES {
+        let rows = project.rows(&format!(
+            "SELECT _partition, count(*) - count(DISTINCT _offset) AS twice,
+                max(_offset) + 1 - count(DISTINCT _offset) AS missing
+             FROM bronze.{table} GROUP BY _partition"
+        ));
+        assert!(!rows.is_empty());
+        for row in rows {
+            assert!(row.ends_with(",0,0"), "{table}: {row}");
+        }
+    }
+}
+
+/// Every manifest reads, follows the one before it, and names versions whose commits are there.
+fn no_epoch_is_torn(project: &Project) -> usize {
+    let mut paths = manifests(project);
+    paths.sort();
+    let mut versions: BTreeMap<String, u64> = BTreeMap::new();
+    for (number, path) in (1_u64..).zip(&paths) {
+        let bytes = std::fs::read(path).expect("a file");
+        let manifest: Value = serde_json::from_slice(&bytes).expect("a whole manifest");
+        assert_eq!(manifest["epoch"], number, "{}", text(&bytes));
+        for (name, table) in manifest["tables"].as_object().expect("tables") {
+            let version = table["version"].as_u64().expect("a version");
+            let last = versions.insert(name.clone(), version).unwrap_or(0);
+            assert!(last <= version, "{name} fell back in epoch {number}");
+            let folder = project
+                .path("data/lake")
+                .join(table["path"].as_str().expect("a path"));
+            let commit = folder.join(format!("_delta_log/{version:020}.json"));
+            assert!(commit.is_file(), "epoch {number}: no {}", commit.display());
+        }
+    }
+    paths.len()
+}
