@@ -102,6 +102,13 @@ impl Reader {
             })
     }
 
+    /// What is wrong with the SQL project on disk, when it cannot be taken and the last good one is served.
+    pub async fn project_problems(&self) -> Result<Option<String>> {
+        let problems = self.lake.read(crate::refresh::PROBLEMS).await?;
+        let text = problems.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
     /// A session that sees every table as of one epoch.
     pub fn session(&self, manifest: Arc<Manifest>) -> Result<Session> {
         let mut tables = Vec::with_capacity(manifest.tables.len());

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
+pub(crate) use self::in_force::PROBLEMS;
 use self::in_force::{Edit, InForce};
 use crate::clock::Clock;
 use crate::delta::Table;

@@ -23,6 +23,7 @@ impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let reader = context.reader(context.existing_lake().await?)?;
         let manifest = reader.latest().await?;
+        let problems = reader.project_problems().await?;
         let age = (context.clock)() - manifest.now;
         match self.output {
             Format::Table => {
@@ -33,9 +34,18 @@ impl Command {
                     age.num_seconds()
                 ))?;
                 output::table(&COLUMNS, &rows(&manifest), Format::Table)?;
+                if let Some(problems) = &problems {
+                    output::line(&format!(
+                        "the SQL project on disk cannot be taken; the last good one is served\n{problems}"
+                    ))?;
+                }
             }
             Format::Csv => output::table(&COLUMNS, &rows(&manifest), Format::Csv)?,
-            Format::Json => output::json(&document(&manifest, age.num_milliseconds()))?,
+            Format::Json => output::json(&document(
+                &manifest,
+                problems.as_deref(),
+                age.num_milliseconds(),
+            ))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -45,6 +55,12 @@ const COLUMNS: [&str; 6] = ["table", "state", "rows", "version", "since epoch", 
 
 fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
     let tables = manifest.tables.iter();
+    let unbuilt = manifest.unbuilt.iter().map(|(name, unbuilt)| {
+        let mut row = vec![name.to_string(), "unbuilt".to_owned()];
+        row.resize(COLUMNS.len() - 1, String::new());
+        row.push(unbuilt.reason.clone());
+        row
+    });
     tables
         .map(|(name, table)| {
             vec![
@@ -56,10 +72,11 @@ fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
                 table.reason.clone().unwrap_or_default(),
             ]
         })
+        .chain(unbuilt)
         .collect()
 }
 
-fn document(manifest: &Manifest, age_ms: i64) -> Value {
+fn document(manifest: &Manifest, problems: Option<&str>, age_ms: i64) -> Value {
     let tables = manifest.tables.iter().map(|(name, table)| {
         json!({
             "table": name.to_string(),
@@ -75,6 +92,8 @@ fn document(manifest: &Manifest, age_ms: i64) -> Value {
         "epoch": manifest.epoch,
         "now": manifest.now,
         "age_ms": age_ms,
+        "project_problems": problems,
+        "unbuilt": manifest.unbuilt.iter().map(|(name, unbuilt)| (name.to_string(), &unbuilt.reason)).collect::<std::collections::BTreeMap<_, _>>(),
         "tables": tables.collect::<Vec<_>>(),
     })
 }
