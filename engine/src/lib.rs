@@ -12,6 +12,7 @@ mod error;
 mod functions;
 mod lake;
 mod lease;
+mod metrics;
 mod name;
 mod nearest;
 mod pinned;

@@ -35,6 +35,7 @@ use crate::epoch::{EpochLog, Intent, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::{Lease, Role};
+use crate::metrics;
 use crate::name::TableName;
 use crate::project::CheckedProject;
 use crate::session::{Sessions, SourceConfig};
@@ -228,6 +229,7 @@ impl Refresher {
         self.unfinished = None;
         let manifest = Arc::new(manifest);
         self.newest = Some(manifest.clone());
+        metrics::observe_epoch(&manifest, started.elapsed());
         let seconds = started.elapsed().as_secs_f64();
         debug!(epoch = manifest.epoch, seconds, "epoch published");
         if let Some(edit) = edit {

@@ -1,0 +1,66 @@
+//! What refresh tells the meters, once per epoch.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
+use opentelemetry::{KeyValue, global};
+
+use crate::epoch::{Freshness, Manifest};
+
+const TABLE: &str = "table";
+
+/// Seconds; an epoch of live data takes a tenth of a second, a first build minutes.
+const EPOCH_SECONDS: [f64; 11] = [
+    0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+];
+
+struct Instruments {
+    epochs: Counter<u64>,
+    seconds: Histogram<f64>,
+    newest: Gauge<u64>,
+    rows: Gauge<u64>,
+    held: Gauge<u64>,
+}
+
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
+    let meter = global::meter("refresh");
+    Instruments {
+        epochs: meter
+            .u64_counter("refresh_epochs")
+            .with_description("Epochs published")
+            .build(),
+        seconds: meter
+            .f64_histogram("refresh_epoch_seconds")
+            .with_description("Time from the look at bronze to the manifest")
+            .with_boundaries(EPOCH_SECONDS.to_vec())
+            .build(),
+        newest: meter
+            .u64_gauge("refresh_newest_epoch")
+            .with_description("Number of the newest epoch")
+            .build(),
+        rows: meter
+            .u64_gauge("refresh_table_rows")
+            .with_description("Rows that readers see in a table")
+            .build(),
+        held: meter
+            .u64_gauge("refresh_table_held")
+            .with_description("1 for a table kept at its last good version")
+            .build(),
+    }
+});
+
+pub(crate) fn observe_epoch(manifest: &Manifest, elapsed: Duration) {
+    let instruments = &*INSTRUMENTS;
+    instruments.epochs.add(1, &[]);
+    instruments.seconds.record(elapsed.as_secs_f64(), &[]);
+    instruments.newest.record(manifest.epoch, &[]);
+    for (name, table) in &manifest.tables {
+        let label = [KeyValue::new(TABLE, name.to_string())];
+        if let Some(rows) = table.rows {
+            instruments.rows.record(rows, &label);
+        }
+        let held = u64::from(table.state == Freshness::Held);
+        instruments.held.record(held, &label);
+    }
+}
