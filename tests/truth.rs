@@ -168,6 +168,22 @@ impl<'a> Truth<'a> {
         })
     }
 
+    /// Waits until the sources have made their topics.
+    #[track_caller]
+    pub(crate) fn await_topics(&self) {
+        let consumer = self.consumer();
+        let deadline = Instant::now() + PATIENCE;
+        let exist = || {
+            let metadata = consumer.fetch_metadata(None, PATIENCE).ok()?;
+            let topics = metadata.topics().iter();
+            let ours = topics.filter(|topic| topic.name().starts_with("sportsdata.public."));
+            (ours.count() == TABLES.len()).then_some(())
+        };
+        while exist().is_none() {
+            assert!(Instant::now() < deadline, "the topics are created");
+        }
+    }
+
     fn consumer(&self) -> BaseConsumer {
         let consumer = self.kafka.client(&Purpose::Consume).create();
         consumer.expect("a consumer")
