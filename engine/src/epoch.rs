@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::delta;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,7 @@ const DIRECTORY: &str = "_epochs";
 const HINT: &str = "_epochs/_hint";
 
 /// What one refresh of the graph published: every table at one version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub epoch: u64,
     /// Term of the lease that published it.
@@ -183,14 +184,19 @@ impl EpochLog {
     /// `Conflict` when the epoch is published already.
     pub(crate) async fn publish(&self, manifest: &Manifest) -> Result<()> {
         let path = manifest_path(manifest.epoch);
-        if !self.lake.create(&path, json(manifest)?).await? {
+        let created = self.lake.create(&path, json(manifest)?).await?;
+        if !created && self.manifest(manifest.epoch).await?.as_ref() != Some(manifest) {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("epoch {} was published by somebody else", manifest.epoch),
             ));
         }
         let hint = manifest.epoch.to_string().into_bytes();
-        self.lake.replace(HINT, hint).await
+        if let Err(error) = self.lake.replace(HINT, hint).await {
+            // Readers probe forward from an old hint too.
+            warn!(error = %error, "the newest epoch's hint was not written");
+        }
+        Ok(())
     }
 
     /// Takes back a declared epoch under which nothing was committed.

@@ -168,6 +168,8 @@ impl Refresher {
                 Ok(Turn::Quiet) => {}
                 Err(failed) if failed.kind() == ErrorKind::Unavailable => {
                     error!(error = %failed, "a refresh failed and is tried again");
+                    // A commit whose answer was lost may have landed: writers open at what is there.
+                    self.tables.clear();
                 }
                 Err(failed) => return Err(failed),
             }

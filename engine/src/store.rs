@@ -42,7 +42,7 @@ impl DurableStore {
     fn staging_path(&self, target: &FilePath) -> PathBuf {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         let mut name = target.as_os_str().to_owned();
-        name.push(format!("{STAGING_MARK}{}{number}", std::process::id()));
+        name.push(format!("{STAGING_MARK}{}0{number}", std::process::id()));
         PathBuf::from(name)
     }
 }
@@ -86,10 +86,16 @@ impl ObjectStore for DurableStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        let target = self.inner.path_to_filesystem(location)?;
+        if let Some(parent) = target.parent().map(FilePath::to_owned) {
+            let location = location.clone();
+            blocking(move || create_directory(&parent).map_err(|source| named(&location, source)))
+                .await?;
+        }
         let upload = self.inner.put_multipart_opts(location, options).await?;
         Ok(Box::new(DurableUpload {
             inner: upload,
-            target: self.inner.path_to_filesystem(location)?,
+            target,
             location: location.clone(),
         }))
     }
@@ -181,9 +187,11 @@ fn put_file(
 ) -> io::Result<()> {
     let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     create_directory(parent)?;
+    // What a killed process of the same id left under this name is nobody's.
     let mut file = OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .open(staging)?;
     for chunk in payload.iter() {
         file.write_all(chunk)?;

@@ -81,9 +81,11 @@ impl Refresher {
                 .map(|(name, state)| (name.clone(), state.version))
                 .collect();
             let inputs = inputs_of(table.inputs.iter(), &versions);
+            if hold_below(&mut next, file, &table.inputs) {
+                continue;
+            }
             self.table(&mut next, intent, file, &table.schema, inputs, &mut rebuilt)
                 .await?;
-            hold_below(&mut next, name, &table.inputs);
         }
         let same = before.as_ref().is_some_and(|before| {
             before.project == next.project
@@ -126,6 +128,7 @@ impl Refresher {
         let candidate = match self.candidate(next, intent, file, schema, &inputs).await {
             Ok(candidate) => candidate,
             Err(error) if is_about_the_data(error.kind()) => {
+                self.found_same.insert(name.clone(), intent.now);
                 hold(next, file, &attempt, error.to_string());
                 return Ok(());
             }
@@ -134,6 +137,7 @@ impl Refresher {
         let verdict = self.judge(file, &candidate, intent.now).await?;
         if let Some(reason) = verdict.failure {
             self.discard(name, &candidate).await?;
+            self.found_same.insert(name.clone(), intent.now);
             hold(next, file, &attempt, reason);
             return Ok(());
         }
@@ -381,12 +385,13 @@ fn hold(next: &mut Manifest, file: &SqlFile, attempt: &str, reason: String) {
     }
 }
 
-/// A table is held while one that it reads is, whatever its own rows.
+/// Holds a table at its last good version while one that it reads is held; whether it does. What was last tried stays,
+/// so that the cure of the other makes this one stale.
 fn hold_below<'a>(
     next: &mut Manifest,
-    name: &TableName,
+    file: &SqlFile,
     inputs: impl IntoIterator<Item = &'a TableName>,
-) {
+) -> bool {
     let held = inputs.into_iter().find(|input| {
         next.unbuilt.contains_key(*input)
             || next
@@ -395,20 +400,30 @@ fn hold_below<'a>(
                 .is_some_and(|state| state.state == Freshness::Held)
     });
     let reason = held.map(|held| format!("{UPSTREAM} {held}, which is held"));
-    let Some(state) = next.tables.get_mut(name) else {
-        return;
-    };
-    let is_own = state.state == Freshness::Held
-        && state
-            .reason
-            .as_deref()
-            .is_some_and(|reason| !reason.starts_with(UPSTREAM));
-    if is_own {
-        return;
+    match (reason, next.tables.get_mut(&file.name)) {
+        (Some(reason), Some(state)) => {
+            state.state = Freshness::Held;
+            state.reason = Some(reason);
+            true
+        }
+        (Some(reason), None) => {
+            let unbuilt = Unbuilt {
+                reason,
+                attempt: String::new(),
+            };
+            next.unbuilt.insert(file.name.clone(), unbuilt);
+            true
+        }
+        (None, Some(state)) if is_held_from_above(state) => {
+            state.state = Freshness::Fresh;
+            state.reason = None;
+            false
+        }
+        (None, _) => false,
     }
-    state.state = match reason {
-        Some(_) => Freshness::Held,
-        None => Freshness::Fresh,
-    };
-    state.reason = reason;
+}
+
+fn is_held_from_above(state: &TableState) -> bool {
+    let reason = state.reason.as_deref().unwrap_or_default();
+    state.state == Freshness::Held && reason.starts_with(UPSTREAM)
 }

@@ -45,10 +45,9 @@ impl Refresher {
             let attempt = attempt(file, &inputs);
             match newest.tables.get(&file.name) {
                 Some(state) => self.is_stale(file, state, &attempt, now, false),
-                None => newest
-                    .unbuilt
-                    .get(&file.name)
-                    .is_none_or(|unbuilt| unbuilt.attempt != attempt),
+                None => newest.unbuilt.get(&file.name).is_none_or(|unbuilt| {
+                    !unbuilt.attempt.is_empty() && unbuilt.attempt != attempt
+                }),
             }
         })
     }

@@ -78,6 +78,22 @@ impl InForce {
             return Ok(None);
         }
         let before = self.seen.replace(texts);
+        let taken = self.take(lake, sessions, read, lock, before.clone()).await;
+        if taken.is_err() {
+            // It was not taken, so it is looked at again.
+            self.seen = before;
+        }
+        taken
+    }
+
+    async fn take(
+        &mut self,
+        lake: &Lake,
+        sessions: &Sessions,
+        read: Project,
+        lock: Result<SourcesLock>,
+        before: Option<BTreeMap<String, String>>,
+    ) -> Result<Option<Edit>> {
         let checked = match lock {
             Ok(lock) => check_project(read, &lock, sessions).await?,
             Err(error) => {
