@@ -25,6 +25,7 @@ fn a_newcomer_gets_to_numbers_and_changes_them() {
 
     a_second_terminal_queries(&project);
     the_snippet_of_the_readme_runs(&addresses);
+    the_adbc_driver_finds_what_it_needs(&addresses);
     probes_and_metrics_answer(&addresses);
     let with_15 = number(&project, "SELECT nb_bien_etre FROM gold.indicateurs");
     let with_20 = a_rule_changes(&project, &mut up);
@@ -143,6 +144,23 @@ fn the_snippet_of_the_readme_runs(addresses: &Addresses) {
         out.lines()
             .all(|row| row.starts_with('(') && row.contains("Decimal(")),
         "{out}"
+    );
+}
+
+fn the_adbc_driver_finds_what_it_needs(addresses: &Addresses) {
+    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+        return;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/adbc.py");
+    let output = Command::new(python)
+        .args([script, &addresses.flight])
+        .output()
+        .expect("Python runs");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
     );
 }
 
