@@ -5,7 +5,7 @@ oracle.py EVENTS.jsonl NOW OFFSETS.json [EMPLOYEES.xlsx SPORTS.xlsx]
 EVENTS: one message a line, {topic, partition, offset, key, value}, key and value as text or null.
 NOW: the moment of the epoch, RFC 3339. OFFSETS: {table: {partition: last offset to take}}.
 With workbooks, employees and sports folded from the events must be those of the workbooks.
-Prints the rows of gold.eligibilites as JSON, by employee_id.
+Prints the rows of each gold table as JSON, {table: [row]}.
 """
 
 import datetime
@@ -19,6 +19,8 @@ UTC = datetime.timezone.utc
 EPOCH = datetime.datetime(1970, 1, 1)
 RATE = Decimal("0.05")
 LIMITS_M = {"Marche/running": 15000, "Vélo/Trottinette/Autres": 25000}
+UNKNOWN = "Distance domicile-bureau inconnue"
+TOO_FAR = "Domicile trop éloigné pour ce mode de déplacement"
 WINDOW = datetime.timedelta(days=365)
 ENOUGH = 15
 DAYS = 5
@@ -89,14 +91,31 @@ def instant(micros):
     return naive.replace(tzinfo=PARIS, fold=0).astimezone(UTC)
 
 
-def eligibilites(tables, now):
-    activities = {}
+def millimetres(metres):
+    return Decimal(metres or 0).quantize(Decimal("0.001"), ROUND_HALF_UP)
+
+
+def all_activities(tables):
     for activity in tables["sport_activities"].values():
-        if activity["type_activite"] == "BACKFILL_COMPLETE":
-            continue
+        if activity["type_activite"] != "BACKFILL_COMPLETE":
+            yield activity
+
+
+def recent_activities(tables, now):
+    """The activities of the window, by employee."""
+    found = {}
+    for activity in all_activities(tables):
         if now - WINDOW <= instant(activity["date_debut"]) <= now:
-            owner = activity["employee_id"]
-            activities[owner] = activities.get(owner, 0) + 1
+            found.setdefault(activity["employee_id"], []).append(activity)
+    return found
+
+
+def total_km(activities):
+    return float(sum(millimetres(activity["distance_m"]) for activity in activities)) / 1000
+
+
+def eligibilites(tables, now):
+    activities = recent_activities(tables, now)
     rows = []
     for id, employee in sorted(tables["employees"].items()):
         commute = tables["commute_distances"].get(id) or {}
@@ -106,7 +125,7 @@ def eligibilites(tables, now):
         prime = known and distance <= limit
         salary = Decimal(employee["salaire_brut"])
         amount = (salary * RATE if prime else Decimal(0)).quantize(Decimal("0.01"), ROUND_HALF_UP)
-        count = activities.get(id, 0)
+        count = len(activities.get(id, []))
         rows.append(
             {
                 "employee_id": id,
@@ -121,6 +140,109 @@ def eligibilites(tables, now):
             }
         )
     return rows
+
+
+def euros(rows):
+    return str(sum((Decimal(row["montant_prime_euros"]) for row in rows), Decimal("0.00")))
+
+
+def cout_par_bu(eligible):
+    rows = []
+    for bu in {row["bu"] for row in eligible}:
+        members = [row for row in eligible if row["bu"] == bu]
+        rows.append(
+            {
+                "bu": bu,
+                "nb_salaries": len(members),
+                "nb_primes": sum(row["prime_sportive"] for row in members),
+                "montant_primes_euros": euros(members),
+                "jours_bien_etre": sum(row["jours_bien_etre"] for row in members),
+            }
+        )
+    return rows
+
+
+def activites_par_mois(tables):
+    groups = {}
+    for activity in all_activities(tables):
+        local = instant(activity["date_debut"]).astimezone(PARIS)
+        month = local.strftime("%Y-%m-01")
+        groups.setdefault((month, activity["type_activite"]), []).append(activity)
+    return [
+        {
+            "mois": month,
+            "type_activite": kind,
+            "nb_activites": len(activities),
+            "distance_km": total_km(activities),
+            "duree_h": sum(activity["duree_s"] or 0 for activity in activities) / 3600,
+        }
+        for (month, kind), activities in groups.items()
+    ]
+
+
+def classement(tables, now):
+    scores = []
+    for id, activities in recent_activities(tables, now).items():
+        if id in tables["employees"]:
+            scores.append((-len(activities), -total_km(activities), id))
+    return [
+        {
+            "rang": rank,
+            "employee_id": id,
+            "bu": tables["employees"][id]["bu"],
+            "nb_activites": -count,
+            "distance_km": abs(distance),
+        }
+        for rank, (count, distance, id) in enumerate(sorted(scores), 1)
+    ]
+
+
+def anomalies_declaration(tables):
+    rows = []
+    for id, employee in tables["employees"].items():
+        limit = LIMITS_M.get(employee["moyen_deplacement"])
+        distance = (tables["commute_distances"].get(id) or {}).get("distance_m")
+        if limit is None or (distance is not None and distance <= limit):
+            continue
+        rows.append(
+            {
+                "employee_id": id,
+                "bu": employee["bu"],
+                "moyen_deplacement": employee["moyen_deplacement"],
+                "distance_km": None if distance is None else distance / 1000,
+                "limite_km": limit / 1000,
+                "motif": UNKNOWN if distance is None else TOO_FAR,
+            }
+        )
+    return rows
+
+
+def indicateurs(tables, now, eligible):
+    activities = recent_activities(tables, now)
+    theirs = [one for id in tables["employees"] for one in activities.get(id, [])]
+    return [
+        {
+            "nb_salaries": len(eligible),
+            "nb_primes": sum(row["prime_sportive"] for row in eligible),
+            "montant_primes_euros": euros(eligible),
+            "nb_bien_etre": sum(row["jours_bien_etre"] > 0 for row in eligible),
+            "jours_bien_etre": sum(row["jours_bien_etre"] for row in eligible),
+            "nb_activites": len(theirs),
+            "distance_km": total_km(theirs),
+        }
+    ]
+
+
+def gold(tables, now):
+    eligible = eligibilites(tables, now)
+    return {
+        "eligibilites": eligible,
+        "cout_par_bu": cout_par_bu(eligible),
+        "activites_par_mois": activites_par_mois(tables),
+        "classement": classement(tables, now),
+        "anomalies_declaration": anomalies_declaration(tables),
+        "indicateurs": indicateurs(tables, now, eligible),
+    }
 
 
 def day(cell):
@@ -181,7 +303,7 @@ def main(events, now, offsets, *workbooks):
     if workbooks:
         check_workbooks(tables, *workbooks)
     now = datetime.datetime.fromisoformat(now.replace("Z", "+00:00"))
-    json.dump(eligibilites(tables, now), sys.stdout, ensure_ascii=False)
+    json.dump(gold(tables, now), sys.stdout, ensure_ascii=False)
 
 
 if __name__ == "__main__":

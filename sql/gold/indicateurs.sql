@@ -2,7 +2,7 @@
 -- @trigger on change, at most every 1s
 -- @expect  une_ligne: count(*) = 1                                ON VIOLATION FAIL
 WITH activites AS (
-    SELECT sum(a.distance_m) / 1000 AS distance_km
+    SELECT CAST(coalesce(sum(CAST(a.distance_m AS DECIMAL(15, 3))), 0) AS DOUBLE) / 1000 AS distance_km
     FROM silver.sport_activities a
     JOIN silver.employees e ON e.id = a.employee_id
     CROSS JOIN parameters p
@@ -26,6 +26,6 @@ SELECT
     s.nb_bien_etre,
     coalesce(s.jours_bien_etre, 0)                              AS jours_bien_etre,
     coalesce(s.nb_activites, 0)                                 AS nb_activites,
-    coalesce(a.distance_km, 0)                                  AS distance_km
+    a.distance_km
 FROM salaries s
 CROSS JOIN activites a

@@ -1,6 +1,7 @@
 //! SQL functions of the lake beside DataFusion's own.
 
 mod envelope;
+mod local_date;
 mod local_timestamp;
 
 use arrow::array::ArrayRef;
@@ -12,7 +13,10 @@ pub(crate) use envelope::{Image, image};
 
 /// Every function that a project's SQL may call.
 pub(crate) fn all(timezone: Tz) -> Vec<ScalarUDF> {
-    vec![local_timestamp::function(timezone)]
+    vec![
+        local_date::function(timezone),
+        local_timestamp::function(timezone),
+    ]
 }
 
 /// An array result, or a scalar where every argument was one.
