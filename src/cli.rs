@@ -53,10 +53,11 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command goes on until stopped, so that its log is what there is to read.
     pub(crate) fn narrates(&self) -> bool {
-        matches!(
-            self,
-            Self::Up(_) | Self::Ingest(_) | Self::Serve(_) | Self::Generate(_)
-        )
+        match self {
+            Self::Up(_) | Self::Ingest(_) | Self::Serve(_) | Self::Generate(_) => true,
+            Self::Refresh(command) => command.is_role(),
+            _ => false,
+        }
     }
 
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@ pub(crate) mod hr;
 pub(crate) mod ingest;
 pub(crate) mod query;
 pub(crate) mod refresh;
+pub(crate) mod request;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod up;

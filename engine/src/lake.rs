@@ -3,6 +3,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::Deserialize;
@@ -134,6 +135,18 @@ impl Lake {
         }
     }
 
+    /// Files in the directory `relative` itself, at most `limit`; none when it is not there.
+    pub(crate) async fn list(&self, relative: &str, limit: usize) -> Result<Vec<ListedFile>> {
+        let directory = self.root.join(relative);
+        tokio::task::spawn_blocking(move || list_files(&directory, limit))
+            .await
+            .map_err(|source| {
+                Error::new(ErrorKind::Internal, "a look into a directory broke off")
+                    .caused_by(source)
+            })?
+            .map_err(storage)
+    }
+
     async fn check_format(&self) -> Result<()> {
         if let Some(found) = self.read(FORMAT_FILE).await? {
             return self.accept_format(&found);
@@ -178,6 +191,38 @@ impl Lake {
             "Use the version of sportlake that wrote it, or point lake.uri at another directory.",
         ))
     }
+}
+
+/// A file as its directory lists it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedFile {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) modified: Option<DateTime<Utc>>,
+}
+
+fn list_files(directory: &FilePath, limit: usize) -> io::Result<Vec<ListedFile>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries.take(limit) {
+        let entry = entry?;
+        // A file may go while its directory is read.
+        let (Ok(metadata), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else {
+            continue;
+        };
+        if metadata.is_file() {
+            files.push(ListedFile {
+                name,
+                bytes: metadata.len(),
+                modified: metadata.modified().ok().map(DateTime::from),
+            });
+        }
+    }
+    Ok(files)
 }
 
 fn create_root(path: &FilePath) -> io::Result<PathBuf> {

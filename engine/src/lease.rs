@@ -1,14 +1,17 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::store::create_directory;
 
 /// The two writers of a lake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Alone writes bronze.
     Ingest,
@@ -17,7 +20,7 @@ pub enum Role {
 }
 
 impl Role {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Refresh => "refresh",
@@ -29,6 +32,7 @@ impl Role {
 #[derive(Debug)]
 pub struct Lease {
     _lock: Flock<File>,
+    path: PathBuf,
     role: Role,
     term: u64,
 }
@@ -39,24 +43,14 @@ impl Lease {
     /// # Errors
     /// `Conflict` when another process holds it.
     pub fn acquire(lake: &Lake, role: Role) -> Result<Self> {
-        let directory = lake.root().join("_leases");
-        create_directory(&directory).map_err(unavailable)?;
-        let path = directory.join(role.as_str());
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(unavailable)?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+        match Self::open(lake, role)? {
+            Ok(lease) => Ok(lease),
+            Err(mut file) => {
                 let holder = holder(&mut file).map_or_else(
                     || "another process".to_owned(),
                     |(_, pid)| format!("process {pid}"),
                 );
-                return Err(Error::new(
+                Err(Error::new(
                     ErrorKind::Conflict,
                     format!(
                         "{holder} already writes this lake as {}: \"{}\"",
@@ -64,17 +58,64 @@ impl Lease {
                         lake.root().display()
                     ),
                 )
-                .hint("Stop that process first, or point lake.uri at another directory. Reading commands work beside it."));
+                .hint("Stop that process first, or point lake.uri at another directory. Reading commands work beside it."))
             }
+        }
+    }
+
+    /// Takes the role's lease when nobody holds it.
+    pub fn try_acquire(lake: &Lake, role: Role) -> Result<Option<Self>> {
+        Ok(Self::open(lake, role)?.ok())
+    }
+
+    /// The lease, or the file of whoever holds it.
+    fn open(lake: &Lake, role: Role) -> Result<std::result::Result<Self, File>> {
+        let directory = lake.root().join("_leases");
+        create_directory(&directory).map_err(unavailable)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(directory.join(role.as_str()))
+            .map_err(unavailable)?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => return Ok(Err(file)),
             Err((_, errno)) => return Err(unavailable(errno.into())),
         };
         let term = holder(&mut lock).map_or(0, |(term, _)| term) + 1;
         write_holder(&mut lock, term).map_err(unavailable)?;
-        Ok(Self {
+        Ok(Ok(Self {
             _lock: lock,
             role,
             term,
-        })
+            path: directory.join(role.as_str()),
+        }))
+    }
+
+    /// Whether this is still the newest holder.
+    ///
+    /// # Errors
+    /// `Conflict` when a later one took the lease: nothing more may be written.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let newest = match File::open(&self.path) {
+            Ok(mut file) => holder(&mut file).map(|(term, _)| term),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unavailable(error)),
+        };
+        match newest {
+            Some(newest) if newest > self.term => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "the {} lease was taken in term {newest}, this process holds term {}",
+                    self.role.as_str(),
+                    self.term
+                ),
+            )
+            .hint("Another process writes this lake; nothing of this one is lost.")),
+            _ => Ok(()),
+        }
     }
 
     /// Rises by one each time the lease is taken.

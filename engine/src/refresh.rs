@@ -11,7 +11,9 @@ mod fold;
 mod in_force;
 mod now;
 mod replace;
+mod requested;
 mod rules;
+mod selection;
 mod whole;
 mod winners;
 
@@ -29,6 +31,9 @@ use tracing::{debug, error, info};
 use self::bronze_watch::BronzeWatch;
 pub(crate) use self::in_force::PROBLEMS;
 use self::in_force::{Edit, InForce};
+use self::requested::Wanted;
+use self::selection::Selection;
+pub use self::selection::selected;
 use crate::clock::Clock;
 use crate::delta::Table;
 use crate::epoch::{EpochLog, Intent, Manifest};
@@ -38,6 +43,7 @@ use crate::lease::{Lease, Role};
 use crate::metrics;
 use crate::name::TableName;
 use crate::project::CheckedProject;
+use crate::requests::Requests;
 use crate::session::{Sessions, SourceConfig};
 use crate::snapshots::Snapshots;
 
@@ -104,6 +110,11 @@ pub struct Refresher {
     tables: BTreeMap<TableName, Table>,
     /// When a table that reads the clock was last found unchanged.
     found_same: BTreeMap<TableName, DateTime<Utc>>,
+    requests: Requests,
+    /// Tables that the next turn is about, because a command asks for them.
+    wanted: Option<Wanted>,
+    /// The same, found in the project that the turn works with.
+    selection: Option<Selection>,
 }
 
 impl Refresher {
@@ -146,6 +157,9 @@ impl Refresher {
             config: config.clone(),
             tables: BTreeMap::new(),
             found_same: BTreeMap::new(),
+            requests: Requests::new(&lake, Role::Refresh),
+            wanted: None,
+            selection: None,
             sessions,
             lake,
             lease,
@@ -163,7 +177,7 @@ impl Refresher {
     pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<()> {
         let pause = Duration::from_millis(self.config.poll_ms.max(10));
         while !shutdown.is_cancelled() {
-            match self.turn().await {
+            match self.requests_and_turn().await {
                 Ok(Turn::Published(_)) => continue,
                 Ok(Turn::Quiet) => {}
                 Err(failed) if failed.kind() == ErrorKind::Unavailable => {
@@ -182,6 +196,12 @@ impl Refresher {
         Ok(())
     }
 
+    /// What commands ask for comes first: they wait.
+    async fn requests_and_turn(&mut self) -> Result<Turn> {
+        self.serve_requests().await?;
+        self.turn().await
+    }
+
     /// Publishes one epoch when something changed.
     pub async fn turn(&mut self) -> Result<Turn> {
         let started = Instant::now();
@@ -197,6 +217,7 @@ impl Refresher {
         let Some(project) = self.project.current() else {
             return Ok(Turn::Quiet);
         };
+        self.select(&project)?;
         let inputs = self.bronze.versions().await?;
         let now = (self.clock)();
         if !self.is_due(&project, &inputs, now) {
@@ -209,6 +230,7 @@ impl Refresher {
             project: project.project.fingerprint(),
             inputs,
         };
+        self.lease.verify()?;
         let intent = self.epochs.declare(intent).await?;
         self.unfinished = Some(intent.clone());
         self.finish(intent, &project, edit, started).await
@@ -227,6 +249,7 @@ impl Refresher {
             self.unfinished = None;
             return Ok(Turn::Quiet);
         };
+        self.lease.verify()?;
         self.epochs.publish(&manifest).await?;
         self.unfinished = None;
         let manifest = Arc::new(manifest);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use changes::KafkaConfig;
 use clap::Args;
-use engine::{Lake, Lease, Refresher, Role};
+use engine::{Lake, Lease, Role};
 use tokio::sync::{Notify, watch};
 
 use self::feed::Feed;
 use self::progress::Watch;
-use super::Context;
 use super::serve::Listeners;
+use super::{Context, request};
 use crate::config::Config;
 use crate::kafka::Kafka;
 use crate::roles::{Roles, Stage};
@@ -124,15 +124,7 @@ impl Writers {
             stop.clone(),
         );
         roles.start("ingest", Stage::Work, ingesting);
-        let refresher = Refresher::open(
-            self.lake,
-            self.refresh,
-            &config.sql,
-            &config.refresh,
-            &config.source,
-            context.clock.clone(),
-        )
-        .await?;
+        let refresher = Box::pin(request::refresher(context, self.lake, self.refresh)).await?;
         roles.start("refresh", Stage::Work, refresher.run(wake, stop));
         Ok(())
     }

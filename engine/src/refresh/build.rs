@@ -75,6 +75,9 @@ impl Refresher {
             else {
                 continue;
             };
+            if self.is_left_out(name) {
+                continue;
+            }
             let versions: Versions = next
                 .tables
                 .iter()

@@ -22,6 +22,9 @@ impl Refresher {
         let Some(newest) = &self.newest else {
             return true;
         };
+        if self.selection.is_some() {
+            return true;
+        }
         let bronze_moved = bronze.iter().any(|(name, version)| {
             newest
                 .tables
@@ -62,6 +65,9 @@ impl Refresher {
         now: DateTime<Utc>,
         project_edited: bool,
     ) -> bool {
+        if let Some(selection) = &self.selection {
+            return selection.full || state.attempt != attempt || state.reads_clock;
+        }
         let last = [state.computed_at, self.found_same.get(&file.name).copied()]
             .into_iter()
             .flatten()

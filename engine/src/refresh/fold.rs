@@ -71,7 +71,8 @@ impl Refresher {
             !name.is_bronze() && last.is_none_or(|last| last.inputs.get(name) != inputs.get(name))
         };
         let rebuild = last.is_none_or(|last| last.query != file.query_fingerprint())
-            || declared.iter().any(moved);
+            || declared.iter().any(moved)
+            || self.is_made_from_the_start();
         let columns = fold_columns(file, cdc, schema);
         let layout = TableLayout {
             schema: columns.schema.clone(),

@@ -1,0 +1,136 @@
+//! What the refresh role does because a command asked for it.
+
+use serde_json::json;
+use tracing::{error, info};
+
+use super::selection::Selection;
+use super::{Refresher, Turn};
+use crate::epoch::{Freshness, Manifest};
+use crate::error::{ErrorKind, Result};
+use crate::name::TableName;
+use crate::requests::{Outcome, Request};
+
+/// Requests done between two turns.
+const AT_ONCE: usize = 8;
+
+/// Tables that a command named, to be found in the project when the turn begins.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) tables: Vec<String>,
+    pub(super) full: bool,
+}
+
+impl Refresher {
+    /// Does a request, by the functions that the role's own loop uses.
+    pub async fn fulfil(&mut self, request: &Request) -> Result<Outcome> {
+        match request {
+            Request::Refresh { tables, full } => {
+                let wanted = Wanted {
+                    tables: tables.clone(),
+                    full: *full,
+                };
+                self.refresh(wanted).await
+            }
+        }
+    }
+
+    /// Does what waits in the lake for this role. A request that fails is answered and ends nothing.
+    pub(super) async fn serve_requests(&mut self) -> Result<()> {
+        for _ in 0..AT_ONCE {
+            let now = (self.clock)();
+            let Some(pending) = self.requests.next(now).await? else {
+                break;
+            };
+            info!(request = ?pending.request, "a request is taken");
+            let result = Box::pin(self.fulfil(&pending.request)).await;
+            if let Err(failed) = &result
+                && is_no_mistake(failed.kind())
+            {
+                error!(error = %failed, "a request failed");
+                // Part of it may have landed: writers open at what is there.
+                self.tables.clear();
+            }
+            self.requests.answer(&pending, &result).await?;
+        }
+        Ok(())
+    }
+
+    /// One turn about the wanted tables alone. An interrupted epoch is finished first.
+    async fn refresh(&mut self, wanted: Wanted) -> Result<Outcome> {
+        if self.unfinished.is_some() {
+            self.turn().await?;
+        }
+        self.wanted = Some(wanted);
+        let turn = self.turn().await;
+        let selection = self.selection.take();
+        self.wanted = None;
+        let Some(selection) = selection else {
+            turn?;
+            return Ok(Outcome {
+                epoch: self.newest.as_ref().map(|newest| newest.epoch),
+                summary: "nothing is built: the SQL project cannot be taken yet".to_owned(),
+                details: json!({ "published": false }),
+            });
+        };
+        let published = matches!(turn?, Turn::Published(_));
+        Ok(outcome(&selection, self.newest.as_deref(), published))
+    }
+}
+
+fn is_no_mistake(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable | ErrorKind::Conflict | ErrorKind::Internal | ErrorKind::Corrupt
+    )
+}
+
+fn outcome(selection: &Selection, newest: Option<&Manifest>, published: bool) -> Outcome {
+    let Some(newest) = newest else {
+        return Outcome {
+            summary: "nothing to build yet".to_owned(),
+            details: json!({ "published": false }),
+            epoch: None,
+        };
+    };
+    let rebuilt: Vec<String> = selection
+        .tables
+        .iter()
+        .filter(|name| published && is_new(newest, name))
+        .map(TableName::to_string)
+        .collect();
+    let held: Vec<(String, String)> = selection
+        .tables
+        .iter()
+        .filter_map(|name| Some((name.to_string(), reason(newest, name)?)))
+        .collect();
+    let mut summary = match (published, rebuilt.is_empty()) {
+        (false, _) => format!("nothing changed: epoch {} stays the newest", newest.epoch),
+        (true, true) => format!("epoch {} published, no table changed", newest.epoch),
+        (true, false) => format!("epoch {} published: {}", newest.epoch, rebuilt.join(", ")),
+    };
+    for (name, reason) in &held {
+        summary.push_str(&format!("\n{name} is held: {reason}"));
+    }
+    Outcome {
+        epoch: Some(newest.epoch),
+        summary,
+        details: json!({
+            "published": published,
+            "changed": rebuilt,
+            "held": held.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        }),
+    }
+}
+
+fn is_new(newest: &Manifest, name: &TableName) -> bool {
+    let state = newest.tables.get(name);
+    state.is_some_and(|state| state.since == newest.epoch)
+}
+
+fn reason(newest: &Manifest, name: &TableName) -> Option<String> {
+    if let Some(unbuilt) = newest.unbuilt.get(name) {
+        return Some(unbuilt.reason.clone());
+    }
+    let state = newest.tables.get(name)?;
+    (state.state == Freshness::Held).then(|| state.reason.clone().unwrap_or_default())
+}
