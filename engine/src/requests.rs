@@ -183,11 +183,11 @@ impl Requests {
                     waiting.remove(id);
                     self.remove(&file.name).await?;
                 }
-                Some(Name::Taken(_)) if is_forgotten => self.remove(&file.name).await?,
+                Some(Name::Taken) if is_forgotten => self.remove(&file.name).await?,
                 Some(Name::Answer(id)) => {
                     answered.insert(id.to_owned());
                 }
-                Some(Name::Taken(_)) => {}
+                Some(Name::Taken) => {}
                 _ => self.warn_of(&file.name, "is no request"),
             }
         }
@@ -267,24 +267,27 @@ impl Requests {
 /// What a file is by its name.
 enum Name<'a> {
     Request(&'a str),
-    Taken(&'a str),
+    Taken,
     Answer(&'a str),
 }
 
 impl<'a> Name<'a> {
     fn parse(name: &'a str) -> Option<Self> {
-        let kinds: [(&str, fn(&'a str) -> Self); 3] = [
-            (ANSWER, Self::Answer),
-            (TAKEN, Self::Taken),
-            (REQUEST, Self::Request),
-        ];
-        let (suffix, kind) = kinds
-            .into_iter()
-            .find(|(suffix, _)| name.ends_with(suffix))?;
-        let id = name.strip_suffix(suffix)?;
-        let is_id = id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        (is_id && !id.is_empty()).then(|| kind(id))
+        if let Some(id) = id(name, ANSWER) {
+            return Some(Self::Answer(id));
+        }
+        if id(name, TAKEN).is_some() {
+            return Some(Self::Taken);
+        }
+        id(name, REQUEST).map(Self::Request)
     }
+}
+
+/// The request that a file with this ending is about.
+fn id<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
+    let id = name.strip_suffix(ending)?;
+    let legal = id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    (legal && !id.is_empty() && id.len() <= 64).then_some(id)
 }
 
 fn directory(role: Role) -> String {

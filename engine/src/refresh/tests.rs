@@ -420,3 +420,5 @@ async fn bronze_refuses_an_ingest_that_was_overtaken() {
         .expect_err("overtaken");
     assert_eq!(refused.kind(), ErrorKind::Conflict);
 }
+
+mod requested;

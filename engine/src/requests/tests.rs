@@ -20,7 +20,7 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory");
         let uri = directory.path().join("lake").display().to_string();
         let lake = Lake::open(&LakeConfig { uri }).await.expect("a lake");
-        let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_800_000_000, 0).expect("a time"));
+        let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_600_000_000, 0).expect("a time"));
         Self {
             _directory: directory,
             lake,
