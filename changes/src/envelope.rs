@@ -74,6 +74,23 @@ pub struct Envelope<'a> {
     pub source_lsn: Option<i64>,
     /// Milliseconds since 1970 at which the source committed the change.
     pub source_ts_ms: Option<i64>,
+    pub source_commit: CommitPosition,
+    /// A hash of the connector's and the server's name.
+    pub source_name: Option<i64>,
+}
+
+/// The last commit in the source's log before the change, by the first element of `source.sequence`.
+///
+/// Changes are sent in the order of their commits, so this never falls within one life of a source but when a connector
+/// repeats what it sent. The position of a change itself does: transactions overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CommitPosition {
+    /// The source does not say.
+    #[default]
+    Untold,
+    /// The connector has seen no commit yet.
+    None,
+    After(i64),
 }
 
 /// The fields of an envelope, and those of the wrapping that `schemas.enable` adds, in one pass over the text.
@@ -98,6 +115,9 @@ struct Fields<'a> {
 struct Source {
     lsn: Option<i64>,
     ts_ms: Option<i64>,
+    commit: CommitPosition,
+    connector: Option<u64>,
+    name: Option<u64>,
 }
 
 impl<'de> Deserialize<'de> for Source {
@@ -121,6 +141,9 @@ impl<'de> Visitor<'de> for SourceVisitor {
             match name {
                 SourceField::Lsn => source.lsn = number(map.next_value()?),
                 SourceField::TsMs => source.ts_ms = number(map.next_value()?),
+                SourceField::Sequence => source.commit = commit(map.next_value()?),
+                SourceField::Connector => source.connector = Some(hash(map.next_value()?)),
+                SourceField::Name => source.name = Some(hash(map.next_value()?)),
                 SourceField::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -166,12 +189,39 @@ enum SourceField {
     Lsn,
     #[serde(rename = "ts_ms")]
     TsMs,
+    #[serde(rename = "sequence")]
+    Sequence,
+    #[serde(rename = "connector")]
+    Connector,
+    #[serde(rename = "name")]
+    Name,
     #[serde(other)]
     Other,
 }
 
 fn number(raw: &RawValue) -> Option<i64> {
     raw.get().parse().ok()
+}
+
+/// `sequence` is a text with a JSON array in it: `"[\"26375760\",\"26375792\"]"`.
+fn commit(raw: &RawValue) -> CommitPosition {
+    let Some(list) = raw.get().strip_prefix("\"[") else {
+        return CommitPosition::Untold;
+    };
+    let first = list.split(',').next().unwrap_or_default();
+    let first = first.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\\' | '"' | ']'));
+    match first.parse() {
+        Ok(position) => CommitPosition::After(position),
+        Err(_) if first == "null" => CommitPosition::None,
+        Err(_) => CommitPosition::Untold,
+    }
+}
+
+/// FNV-1a: kept in tables, so it must not depend on the compiler.
+fn hash(raw: &RawValue) -> u64 {
+    raw.get().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl<'a> Envelope<'a> {
@@ -198,6 +248,14 @@ impl<'a> Envelope<'a> {
             op,
             source_lsn: fields.source.lsn,
             source_ts_ms: fields.source.ts_ms,
+            source_commit: fields.source.commit,
+            source_name: match (fields.source.connector, fields.source.name) {
+                (None, None) => None,
+                (connector, name) => {
+                    let both = connector.unwrap_or(0).rotate_left(1) ^ name.unwrap_or(0);
+                    Some(both.cast_signed())
+                }
+            },
         })
     }
 }

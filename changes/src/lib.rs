@@ -10,7 +10,7 @@ mod topic;
 mod writer;
 
 pub use clock::Clock;
-pub use envelope::{Envelope, EnvelopeFault, Op};
+pub use envelope::{CommitPosition, Envelope, EnvelopeFault, Op};
 pub use error::{Error, ErrorKind, Result};
 pub use kafka::{KafkaConfig, Purpose};
 pub use topic::{Topic, TopicPattern};

@@ -71,6 +71,34 @@ impl PartitionOffset {
     }
 }
 
+/// What a partition has seen of the source that feeds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// Number of the source's life; rises when its positions fall back.
+    pub generation: i64,
+    /// The furthest position in the log of that life.
+    pub position: Option<i64>,
+    /// The newest time of a change in that life, milliseconds since 1970.
+    pub time_ms: Option<i64>,
+    /// Names the source, where its positions do not tell a new life.
+    pub source: Option<i64>,
+}
+
+impl Lineage {
+    fn transaction_id(part: &str, topic: &str, partition: i32) -> String {
+        format!("source/{topic}/{partition}/{part}")
+    }
+
+    fn parts(&self) -> [(&'static str, Option<i64>); 4] {
+        [
+            ("generation", Some(self.generation)),
+            ("position", self.position),
+            ("time", self.time_ms),
+            ("name", self.source),
+        ]
+    }
+}
+
 /// What an append committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
@@ -120,6 +148,22 @@ impl BronzeTable {
         self.table.transaction(&id).await
     }
 
+    /// What a partition had seen of its source as of the newest commit.
+    pub async fn lineage(&self, topic: &str, partition: i32) -> Result<Lineage> {
+        let mut found = [None; 4];
+        for (found, (part, _)) in found.iter_mut().zip(Lineage::default().parts()) {
+            let id = Lineage::transaction_id(part, topic, partition);
+            *found = self.table.transaction(&id).await?;
+        }
+        let [generation, position, time_ms, source] = found;
+        Ok(Lineage {
+            generation: generation.unwrap_or(0),
+            position,
+            time_ms,
+            source,
+        })
+    }
+
     /// Appends rows and moves offsets, in one commit.
     ///
     /// # Errors
@@ -128,6 +172,19 @@ impl BronzeTable {
         &mut self,
         batches: Vec<RecordBatch>,
         offsets: &[PartitionOffset],
+    ) -> Result<Commit> {
+        self.append_with(batches, offsets, &[]).await
+    }
+
+    /// The same, and says in the commit what the sources of some of these partitions are at.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub async fn append_with(
+        &mut self,
+        batches: Vec<RecordBatch>,
+        offsets: &[PartitionOffset],
+        lineages: &[(i32, Lineage)],
     ) -> Result<Commit> {
         self.table.advance(None).await?;
         let mut transactions = Vec::with_capacity(offsets.len());
@@ -145,6 +202,13 @@ impl BronzeTable {
             }
             let id = PartitionOffset::transaction_id(&offset.topic, offset.partition);
             transactions.push((id, offset.next));
+            let lineage = lineages
+                .iter()
+                .find(|(partition, _)| *partition == offset.partition);
+            for (part, value) in lineage.iter().flat_map(|(_, lineage)| lineage.parts()) {
+                let id = Lineage::transaction_id(part, &offset.topic, offset.partition);
+                transactions.extend(value.map(|value| (id, value)));
+            }
         }
         let layout = layout();
         let mut staged = self.table.stage(&layout);

@@ -83,6 +83,19 @@ pub struct TableState {
     /// Rows that break a WARN rule, by rule.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub warnings: BTreeMap<String, u64>,
+    /// Where a table that folds change events stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldState>,
+}
+
+/// What a fold must know beside the rows that it made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldState {
+    /// The rules that its rows were judged by.
+    pub rules: String,
+    /// Place of the last event that emptied the table: whatever sorts before it loses, whenever it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emptied: Option<Vec<Option<i64>>>,
 }
 
 /// Whether a table is at its newest or kept at its last good version.

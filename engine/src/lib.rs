@@ -10,6 +10,7 @@ mod depth;
 mod epoch;
 mod error;
 mod functions;
+mod hidden;
 mod lake;
 mod lease;
 mod metrics;
@@ -26,7 +27,7 @@ mod statement;
 mod store;
 
 pub use clock::Clock;
-pub use epoch::{Freshness, Manifest, TableState, Unbuilt};
+pub use epoch::{FoldState, Freshness, Manifest, TableState, Unbuilt};
 pub use error::{Error, ErrorKind, Result};
 pub use lake::{Lake, LakeConfig};
 pub use lease::{Lease, Role};

@@ -11,6 +11,9 @@ pub const CATALOG: &str = "sportlake";
 /// The default schema; it holds `parameters`.
 pub const DEFAULT_SCHEMA: &str = "main";
 
+/// Ends the names of the tables that hold what a table's rules keep out.
+const QUARANTINE: &str = "__quarantine";
+
 /// The layers of the lake, left to right.
 pub(crate) const LAYERS: [&str; 4] = ["bronze", "silver", "gold", DEFAULT_SCHEMA];
 
@@ -58,6 +61,20 @@ impl TableName {
 
     pub fn is_bronze(&self) -> bool {
         self.schema == "bronze"
+    }
+
+    /// Where the rows stand that the rules of this table keep out.
+    pub fn quarantine(&self) -> Self {
+        Self {
+            schema: self.schema.clone(),
+            name: format!("{}{QUARANTINE}", self.name),
+        }
+    }
+
+    /// The table whose kept-out rows this one holds, when its name says that it holds such.
+    pub fn quarantine_of(&self) -> Option<Self> {
+        let name = self.name.strip_suffix(QUARANTINE)?;
+        Self::new(&self.schema, name).ok()
     }
 }
 

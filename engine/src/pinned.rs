@@ -84,6 +84,11 @@ impl PinnedTable {
         }
     }
 
+    /// Its columns, in the order in which scans give them.
+    pub(crate) fn columns(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
     async fn files(&self) -> Result<Arc<Vec<DataFile>>> {
         match &self.files {
             Files::Listed(files) => Ok(files.clone()),

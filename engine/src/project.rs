@@ -76,10 +76,20 @@ impl Project {
     }
 }
 
-/// The tables that a file reads.
+/// The tables that a file reads; with kept-out rows also the table whose rows they would be.
 pub(crate) fn inputs(file: &SqlFile) -> BTreeSet<TableName> {
-    graph::references(&file.query)
+    let references = graph::references(&file.query);
+    references
         .iter()
-        .filter_map(graph::Reference::name)
+        .flat_map(graph::Reference::inputs)
         .collect()
+}
+
+/// What columns of the bronze table that a file reads are qualified with.
+pub(crate) fn bronze_alias(file: &SqlFile) -> Option<String> {
+    let references = graph::references(&file.query);
+    let bronze = references
+        .into_iter()
+        .find(|reference| reference.schema == "bronze");
+    bronze.map(|reference| reference.alias)
 }

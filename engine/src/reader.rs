@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -11,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::{CATALOG, TableName};
 use crate::pinned::PinnedTable;
-use crate::session::{Sessions, SourceConfig, in_schema, public_view};
+use crate::session::{Sessions, SourceConfig, in_schema, public_views};
 use crate::snapshots::Snapshots;
 use crate::statement::Statement;
 
@@ -113,8 +112,12 @@ impl Reader {
     pub fn session(&self, manifest: Arc<Manifest>) -> Result<Session> {
         let mut tables = Vec::with_capacity(manifest.tables.len());
         for (name, state) in &manifest.tables {
-            tables.push((name.clone(), self.provider(name, state)?));
+            let stored = stored_table(&self.lake, &self.snapshots, name, state);
+            tables.extend(public_views(name, Arc::new(stored))?);
         }
+        // A table of kept-out rows that was stored before its table became one that folds stands behind the view.
+        tables.sort_by(|a, b| a.0.cmp(&b.0));
+        tables.dedup_by(|later, first| later.0 == first.0);
         let infos = tables
             .iter()
             .map(|(name, provider)| TableInfo::new(name, provider.schema(), &manifest))
@@ -124,11 +127,6 @@ impl Reader {
             manifest,
             tables: infos,
         })
-    }
-
-    fn provider(&self, name: &TableName, state: &TableState) -> Result<Arc<dyn TableProvider>> {
-        let stored = stored_table(&self.lake, &self.snapshots, name, state);
-        public_view(name, Arc::new(stored))
     }
 }
 
@@ -188,7 +186,10 @@ impl TableInfo {
             catalog: CATALOG.to_owned(),
             schema: name.schema().to_owned(),
             name: name.name().to_owned(),
-            kind: TableKind::Table,
+            kind: match state {
+                Some(_) => TableKind::Table,
+                None => TableKind::View,
+            },
             description: state.and_then(|state| state.description.clone()),
             arrow: Arc::new(Schema::new(schema.fields().clone())),
             key: state.map(|state| state.key.clone()).unwrap_or_default(),

@@ -10,12 +10,10 @@ mod due;
 mod fold;
 mod in_force;
 mod now;
-mod replace;
 mod requested;
 mod rules;
 mod selection;
 mod whole;
-mod winners;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

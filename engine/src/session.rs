@@ -21,13 +21,8 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions::{self, Image};
+use crate::hidden;
 use crate::name::{CATALOG, DEFAULT_SCHEMA, LAYERS, TableName};
-
-/// Columns of silver's physical layout that readers never see begin with this.
-pub(crate) const HIDDEN: &str = "__";
-
-/// Marks a deleted row of a `@cdc` table, kept so that a late event still loses to the delete.
-pub(crate) const DELETED: &str = "__deleted";
 
 /// `[source]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -107,7 +102,9 @@ impl Sessions {
             if name.is_bronze() {
                 bronze.push((name.clone(), provider.clone()));
             }
-            if let Some(schema) = schemas.get_mut(name.schema()) {
+            if let Some(schema) = schemas.get_mut(name.schema())
+                && !schema.table_exist(name.name())
+            {
                 schema.register_table(name.name().to_owned(), provider)?;
             }
         }
@@ -155,7 +152,18 @@ pub(crate) fn in_schema(context: &SessionContext, schema: &str) -> Result<Sessio
     Ok(open(state))
 }
 
-/// What readers see of a stored table: bronze with its images, `@cdc` tables without hidden columns and deleted rows.
+/// The same session with plans of one partition, for small batches.
+pub(crate) fn one_partition(context: &SessionContext) -> SessionContext {
+    let state = context.state();
+    let config = state.config().clone().with_target_partitions(1);
+    open(
+        SessionStateBuilder::new_from_existing(state)
+            .with_config(config)
+            .build(),
+    )
+}
+
+/// What readers see of a stored table: bronze with its images, `@cdc` tables without hidden columns and hidden rows.
 pub(crate) fn public_view(
     name: &TableName,
     stored: Arc<dyn TableProvider>,
@@ -163,20 +171,22 @@ pub(crate) fn public_view(
     if name.is_bronze() {
         return bronze_view(stored, Image::After);
     }
-    let schema = stored.schema();
-    if schema.field_with_name(DELETED).is_err() {
-        return Ok(stored);
+    if hidden::is_folded(&stored.schema()) {
+        return hidden::public_rows(stored);
     }
-    let visible = schema
-        .fields()
-        .iter()
-        .filter(|field| !field.name().starts_with(HIDDEN))
-        .map(|field| ident(field.name()));
-    let plan = LogicalPlanBuilder::scan("stored", provider_as_source(stored), None)?
-        .filter(ident(DELETED).is_not_true())?
-        .project(visible)?
-        .build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
+    Ok(stored)
+}
+
+/// What readers see of a stored table, and beside a `@cdc` table what its rules keep aside.
+pub(crate) fn public_views(
+    name: &TableName,
+    stored: Arc<dyn TableProvider>,
+) -> Result<Vec<(TableName, Arc<dyn TableProvider>)>> {
+    let mut views = vec![(name.clone(), public_view(name, stored.clone())?)];
+    if stored.schema().field_with_name(hidden::RULE).is_ok() {
+        views.push((name.quarantine(), hidden::quarantined_rows(stored)?));
+    }
+    Ok(views)
 }
 
 /// Bronze as SQL sees it; `after` holds the image asked for.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use changes::Topic;
 use chrono::{DateTime, Utc};
-use engine::bronze::PartitionOffset;
+use engine::bronze::{Lineage, PartitionOffset};
 use engine::{Error, ErrorKind, Result};
 
 use crate::config::IngestConfig;
@@ -39,6 +39,8 @@ impl From<&IngestConfig> for FlushPolicy {
 pub(crate) struct Cut {
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) offsets: Vec<PartitionOffset>,
+    /// Of the partitions whose source moved on.
+    pub(crate) lineages: Vec<(i32, Lineage)>,
     pub(crate) bytes: usize,
     pub(crate) poison: usize,
 }
@@ -60,6 +62,9 @@ struct Position {
     /// Next offset as of the last cut; none before the first commit of a partition.
     cut: Option<i64>,
     next: i64,
+    lineage: Lineage,
+    /// The lineage as of the last cut.
+    told: Lineage,
 }
 
 impl TopicBuffer {
@@ -81,9 +86,20 @@ impl TopicBuffer {
         &self.topic
     }
 
-    /// Starts a partition at `next`, where `stored` is what the table holds for it.
-    pub(crate) fn begin(&mut self, partition: i32, stored: Option<i64>, next: i64) {
-        let position = Position { cut: stored, next };
+    /// Starts a partition at `next`, where `stored` and `lineage` are what the table holds for it.
+    pub(crate) fn begin(
+        &mut self,
+        partition: i32,
+        stored: Option<i64>,
+        next: i64,
+        lineage: Lineage,
+    ) {
+        let position = Position {
+            cut: stored,
+            next,
+            lineage,
+            told: lineage,
+        };
         self.partitions.insert(partition, position);
     }
 
@@ -96,7 +112,7 @@ impl TopicBuffer {
             return Ok(());
         }
         position.next = message.offset + 1;
-        self.open.push(message, ingested_at);
+        self.open.push(message, &mut position.lineage, ingested_at);
         self.oldest.get_or_insert_with(Instant::now);
         if self.open.weight() >= BATCH_BYTES || self.open.rows() >= BATCH_ROWS {
             self.close_batch(BATCH_ROWS.min(self.open.rows()), BATCH_BYTES)?;
@@ -135,6 +151,7 @@ impl TopicBuffer {
         self.close_batch(rows, bytes)?;
         self.oldest = None;
         let mut offsets = Vec::new();
+        let mut lineages = Vec::new();
         for (partition, position) in &mut self.partitions {
             if position.cut != Some(position.next) && (position.cut.is_some() || position.next > 0)
             {
@@ -145,6 +162,10 @@ impl TopicBuffer {
                     next: position.next,
                 });
                 position.cut = Some(position.next);
+                if position.told != position.lineage {
+                    position.told = position.lineage;
+                    lineages.push((*partition, position.lineage));
+                }
             }
         }
         if offsets.is_empty() {
@@ -153,6 +174,7 @@ impl TopicBuffer {
         let cut = Cut {
             batches: std::mem::take(&mut self.closed),
             offsets,
+            lineages,
             bytes: self.closed_bytes,
             poison: self.closed_poison,
         };

@@ -93,6 +93,7 @@ impl Intake {
                 partition,
                 stored,
                 start,
+                lineage: table.lineage(topic.as_str(), partition).await?,
                 writer: None,
             });
         }

@@ -14,6 +14,7 @@ mod config;
 mod error;
 mod intake;
 mod lag;
+mod lineage;
 mod metrics;
 mod progress;
 mod quantity;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use changes::Topic;
 use chrono::{DateTime, Utc};
+use engine::bronze::Lineage;
 use engine::{Clock, Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -58,6 +59,8 @@ pub(crate) struct Assignment {
     pub(crate) stored: Option<i64>,
     /// Where reading starts.
     pub(crate) start: i64,
+    /// What the partition had seen of its source as of what the table holds.
+    pub(crate) lineage: Lineage,
     /// The table's writer; given with the first partition of a topic.
     pub(crate) writer: Option<mpsc::Sender<Flush>>,
 }
@@ -160,9 +163,12 @@ impl Reader {
             }
             (None, None) => return,
         };
-        self.routes[index]
-            .buffer
-            .begin(assignment.partition, assignment.stored, assignment.start);
+        self.routes[index].buffer.begin(
+            assignment.partition,
+            assignment.stored,
+            assignment.start,
+            assignment.lineage,
+        );
     }
 
     fn route(&mut self, topic: &str) -> Option<usize> {

@@ -8,6 +8,8 @@ pub(crate) use headers::MessageHeaders;
 
 use changes::{Envelope, Op};
 
+use crate::lineage::Origin;
+
 /// Milliseconds since 1970 of the years 1 to 9999, beyond which table formats and clients disagree.
 const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
@@ -30,6 +32,7 @@ struct Reading {
     op: Option<Op>,
     source_lsn: Option<i64>,
     source_ts_ms: Option<i64>,
+    origin: Option<Origin>,
     error: Option<String>,
 }
 
@@ -41,6 +44,7 @@ impl Message<'_> {
                 op: Some(envelope.op),
                 source_lsn: envelope.source_lsn,
                 source_ts_ms: envelope.source_ts_ms,
+                origin: Some(Origin::from(&envelope)),
                 error: None,
             },
             Some(Err(fault)) => Reading {

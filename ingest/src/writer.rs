@@ -86,7 +86,11 @@ impl Writer {
 
     /// None when an earlier attempt, whose answer was lost, did commit.
     async fn attempt(&mut self, cut: &Cut, failed: bool) -> Result<Option<Commit>> {
-        let appended = self.table.append(cut.batches.clone(), &cut.offsets).await;
+        let batches = cut.batches.clone();
+        let appended = self
+            .table
+            .append_with(batches, &cut.offsets, &cut.lineages)
+            .await;
         match appended {
             Err(error) if failed && error.kind() == ErrorKind::Conflict => {
                 if self.holds(cut).await? {

@@ -1,6 +1,7 @@
 //! Ingest end to end: a real client, the embedded broker on a socket, a lake on disk.
 
 mod bad_messages;
+mod generations;
 mod offsets;
 mod reading;
 mod support;

@@ -56,6 +56,23 @@ fn a_source_of_another_shape_says_nothing() {
 }
 
 #[test]
+fn reads_the_last_commit_before_a_change() {
+    let commit = |sequence: &str| {
+        let value = format!(r#"{{"source":{{"sequence":{sequence}}},"op":"c"}}"#);
+        let envelope = Envelope::parse(value.as_bytes()).expect("an envelope");
+        envelope.source_commit
+    };
+    assert_eq!(
+        commit(r#""[\"26375760\",\"7\"]""#),
+        CommitPosition::After(26_375_760)
+    );
+    assert_eq!(commit(r#""[null,\"26435112\"]""#), CommitPosition::None);
+    for other in ["null", "5", "[]", r#""""#, r#""[]""#, r#""[\"x\"]""#] {
+        assert_eq!(commit(other), CommitPosition::Untold, "{other}");
+    }
+}
+
+#[test]
 fn names_the_fault_of_what_is_no_envelope() {
     let fault = |value: &str| Envelope::parse(value.as_bytes()).expect_err("no envelope");
     assert_eq!(fault(""), EnvelopeFault::Empty);

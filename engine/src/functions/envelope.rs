@@ -9,6 +9,8 @@ use datafusion::logical_expr::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::unavailable::{may_hold, nulled};
+
 /// Which state of the row a change event is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Image {
@@ -79,7 +81,15 @@ impl ScalarUDFImpl for EnvelopeImage {
             let key = keys
                 .filter(|keys| keys.is_valid(row))
                 .map(|keys| keys.value(row));
-            images.append_option(value.and_then(|value| self.of(value, key)));
+            let image = value.and_then(|value| self.of(value, key));
+            // A fold takes what is not known from an older event, or has nothing for it.
+            let nulled = image
+                .filter(|_| self.image == Image::Current && value.is_some_and(may_hold))
+                .and_then(nulled);
+            match nulled {
+                Some(nulled) => images.append_value(nulled),
+                None => images.append_option(image),
+            }
         }
         let images: ArrayRef = Arc::new(images.finish());
         super::columnar(&args.args, images)
@@ -88,13 +98,7 @@ impl ScalarUDFImpl for EnvelopeImage {
 
 impl EnvelopeImage {
     fn of<'a>(&self, value: &'a [u8], key: Option<&'a [u8]>) -> Option<&'a str> {
-        let outer: Images<'a> = serde_json::from_slice(value).ok()?;
-        let inner: Images<'a> = match outer.payload {
-            Some(payload) if outer.after.is_none() && outer.before.is_none() => {
-                serde_json::from_str(payload.get()).ok()?
-            }
-            _ => outer,
-        };
+        let inner = images_of(value)?;
         match self.image {
             Image::Before => inner.before.and_then(object),
             Image::After => inner.after.and_then(object),
@@ -104,6 +108,21 @@ impl EnvelopeImage {
                 .or_else(|| inner.before.and_then(object))
                 .or_else(|| key_object(key?)),
         }
+    }
+}
+
+/// The row after the change, as it stands in the message.
+pub(super) fn raw_after(value: &[u8]) -> Option<&str> {
+    images_of(value)?.after.and_then(object)
+}
+
+fn images_of(value: &[u8]) -> Option<Images<'_>> {
+    let outer: Images<'_> = serde_json::from_slice(value).ok()?;
+    match outer.payload {
+        Some(payload) if outer.after.is_none() && outer.before.is_none() => {
+            serde_json::from_str(payload.get()).ok()
+        }
+        _ => Some(outer),
     }
 }
 

@@ -3,6 +3,7 @@
 mod envelope;
 mod local_date;
 mod local_timestamp;
+mod unavailable;
 
 use arrow::array::ArrayRef;
 use chrono_tz::Tz;
@@ -10,12 +11,14 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use envelope::{Image, image};
+pub(crate) use unavailable::UNAVAILABLE_FIELDS;
 
 /// Every function that a project's SQL may call.
 pub(crate) fn all(timezone: Tz) -> Vec<ScalarUDF> {
     vec![
         local_date::function(timezone),
         local_timestamp::function(timezone),
+        unavailable::function(),
     ]
 }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::datasource::empty::EmptyTable;
 use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, Spanned, Statement};
 use sqlparser::tokenizer::{Location, Span};
 
@@ -19,8 +20,9 @@ use super::planning::{Planner, stored_type};
 use super::suggest::suggest;
 use super::syntax;
 use crate::error::Result;
+use crate::hidden::{self, HIDDEN};
 use crate::name::{DEFAULT_SCHEMA, TableName};
-use crate::session::{HIDDEN, Sessions, SourceConfig};
+use crate::session::{Sessions, SourceConfig};
 
 /// The view of all messages that are no envelopes.
 const DEAD_LETTERS: &str = "dead_letters";
@@ -123,7 +125,7 @@ impl Checker<'_> {
             .collect();
         let has_unknown = !unknown.is_empty();
         self.problems.extend(unknown);
-        let inputs: BTreeSet<TableName> = references.iter().filter_map(Reference::name).collect();
+        let inputs: BTreeSet<TableName> = references.iter().flat_map(Reference::inputs).collect();
         let inputs_known = inputs
             .iter()
             .all(|input| input.is_bronze() || self.columns.contains_key(input));
@@ -146,6 +148,13 @@ impl Checker<'_> {
         self.problems.extend(problems);
         self.planner.add(&file.name, Arc::clone(&schema))?;
         self.columns.insert(file.name.clone(), Arc::clone(&schema));
+        if let Some(cdc) = &file.directives.cdc {
+            let stored = hidden::stored_schema(&schema, cdc.sequence.len());
+            let aside = hidden::quarantined_rows(Arc::new(EmptyTable::new(stored)))?;
+            let name = file.name.quarantine();
+            self.planner.add(&name, aside.schema())?;
+            self.columns.insert(name, aside.schema());
+        }
 
         self.key(file, &schema);
         self.cdc(file, &inputs).await;
@@ -153,7 +162,8 @@ impl Checker<'_> {
 
         let inputs_sound = inputs
             .iter()
-            .all(|input| input.is_bronze() || self.sound.contains_key(input));
+            .filter(|input| !input.is_bronze() && input.quarantine_of().is_none())
+            .all(|input| self.sound.contains_key(input));
         if self.problems.len() == before && inputs_sound {
             self.order.push(file.name.clone());
             self.sound
@@ -165,7 +175,12 @@ impl Checker<'_> {
     fn unknown_table(&self, file: &SqlFile, reference: &Reference) -> Option<Diagnostic> {
         let known = |name: &TableName| match name.is_bronze() {
             true => name.name() == DEAD_LETTERS || self.lock.bronze.contains_key(name.name()),
-            false => self.project.defines(name),
+            false => {
+                self.project.defines(name)
+                    || name
+                        .quarantine_of()
+                        .is_some_and(|source| self.project.defines(&source))
+            }
         };
         if reference.name().as_ref().is_some_and(known) {
             return None;
@@ -298,10 +313,11 @@ fn promises(file: &SqlFile) -> Vec<Diagnostic> {
         .expects
         .iter()
         .filter(|expect| {
-            matches!(
-                expect.on_violation,
-                OnViolation::Drop | OnViolation::Quarantine
-            )
+            file.directives.cdc.is_none()
+                && matches!(
+                    expect.on_violation,
+                    OnViolation::Drop | OnViolation::Quarantine
+                )
         })
         .map(|expect| {
             source

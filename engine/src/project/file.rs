@@ -15,6 +15,9 @@ use super::syntax;
 use crate::depth;
 use crate::name::TableName;
 
+/// Counts the physical layouts of `@cdc` tables: tables of an older one are built anew.
+const FOLD_LAYOUT: u32 = 2;
+
 /// One file of the project: a table, the SELECT that makes it and what is asked of it.
 #[derive(Debug, Clone)]
 pub struct SqlFile {
@@ -97,6 +100,7 @@ impl SqlFile {
             let _ = writeln!(text, "key {}", column.name);
         }
         if let Some(cdc) = &self.directives.cdc {
+            let _ = writeln!(text, "layout {FOLD_LAYOUT}");
             for column in &cdc.sequence {
                 let _ = writeln!(text, "sequence {}", column.name);
             }

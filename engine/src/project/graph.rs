@@ -24,6 +24,13 @@ impl Reference {
     pub(super) fn name(&self) -> Option<TableName> {
         TableName::new(&self.schema, &self.table).ok()
     }
+
+    /// The table, and the one that keeps its rows out where it holds such.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = TableName> {
+        let name = self.name();
+        let source = name.as_ref().and_then(TableName::quarantine_of);
+        name.into_iter().chain(source)
+    }
 }
 
 /// The tables a query reads, its own WITH tables left out.
@@ -168,14 +175,13 @@ impl Walk<'_> {
         self.path.push(name.clone());
         let mut sound = true;
         for reference in references(&file.query) {
-            let Some(input) = reference.name() else {
-                continue;
-            };
-            if let Some(None) = self.state.get(&input) {
-                sound = false;
-                self.report(file, &reference, &input);
-            } else {
-                sound &= self.visit(&input);
+            for input in reference.inputs() {
+                if let Some(None) = self.state.get(&input) {
+                    sound = false;
+                    self.report(file, &reference, &input);
+                } else {
+                    sound &= self.visit(&input);
+                }
             }
         }
         self.path.pop();

@@ -14,14 +14,15 @@ use super::due::{Versions, attempt, inputs_of};
 use super::rules::Verdict;
 use crate::bronze;
 use crate::delta::{Change, DataFile, Table, TableLayout};
-use crate::epoch::{Freshness, Intent, Manifest, TableState, Unbuilt};
+use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt};
 use crate::error::{ErrorKind, Result};
+use crate::hidden;
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::pinned::PinnedTable;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
-use crate::session::public_view;
+use crate::session::{public_view, public_views};
 
 /// Begins the reason of a table that is held because of one it reads.
 const UPSTREAM: &str = "it reads";
@@ -44,8 +45,8 @@ pub(super) struct Candidate {
     pub(super) layout: TableLayout,
     pub(super) digest: Option<String>,
     pub(super) reads_clock: bool,
-    /// Events left out, by reason.
-    pub(super) left_out: BTreeMap<String, u64>,
+    /// Where the fold stands, for a table that is one.
+    pub(super) fold: Option<FoldState>,
 }
 
 impl Refresher {
@@ -207,8 +208,15 @@ impl Refresher {
             Vec::new(),
             candidate.files.clone(),
         );
-        let public = public_view(&file.name, Arc::new(stored))?;
-        let context = self.sessions.context([(file.name.clone(), public)])?;
+        let stored: Arc<dyn TableProvider> = Arc::new(stored);
+        let mut tables = vec![(file.name.clone(), public_view(&file.name, stored.clone())?)];
+        if hidden::is_folded(&stored.schema()) {
+            tables.push((
+                super::rules::current_of(&file.name)?,
+                hidden::current_rows(stored)?,
+            ));
+        }
+        let context = self.sessions.context(tables)?;
         super::rules::judge(&context, file, now).await
     }
 
@@ -235,7 +243,7 @@ impl Refresher {
                 _ if name.is_bronze() => Arc::new(EmptyTable::new(bronze::schema())),
                 _ => continue,
             };
-            tables.push((name.clone(), public_view(&name, stored)?));
+            tables.extend(public_views(&name, stored)?);
         }
         tables.extend(replaced);
         self.sessions.context(tables)
@@ -320,6 +328,7 @@ fn pin_bronze(next: &mut Manifest, name: &TableName, version: u64) {
         computed_at: None,
         digest: None,
         warnings: BTreeMap::new(),
+        fold: None,
     };
     next.tables.insert(name.clone(), state);
 }
@@ -339,8 +348,6 @@ fn next_state(
     last: Option<TableState>,
 ) -> TableState {
     let unchanged = last.filter(|last| last.version == version);
-    let mut warnings = verdict.warnings;
-    warnings.extend(candidate.left_out);
     TableState {
         path: Lake::table_path(&file.name),
         version,
@@ -365,7 +372,8 @@ fn next_state(
             _ => Some(intent.now),
         },
         digest: candidate.digest,
-        warnings,
+        warnings: verdict.warnings,
+        fold: candidate.fold,
     }
 }
 

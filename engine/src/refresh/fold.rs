@@ -1,48 +1,59 @@
 //! `@cdc` tables: the current row of each key, from the events that are new.
+//!
+//! Messages of bronze are evaluated with the file's SELECT into events; of each key's events the last by its place
+//! wins, and fields that it left out are taken from older ones; the rules judge the winners; then they replace what
+//! the table holds for their keys. Every key keeps a row, also one that is deleted or kept out (`hidden`).
 
-use std::collections::BTreeMap;
+mod columns;
+mod complete;
+mod evaluator;
+mod events;
+mod kept;
+mod keys;
+mod replace;
+mod slot;
+mod statement;
+mod verdict;
+mod winners;
+
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
-use datafusion::catalog::MemTable;
-use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::Statement as PlannerStatement;
-use futures::StreamExt;
-use sqlparser::ast::{CastKind, DataType as SqlType, Expr, Ident, SelectItem, SetExpr, Statement};
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{Expr, ident, lit};
 
+use self::columns::FoldColumns;
+use self::events::{Events, Folding};
+use self::keys::Place;
+use self::statement::FoldStatements;
+use self::verdict::Verdicts;
+use self::winners::Winners;
 use super::Refresher;
 use super::build::Candidate;
 use super::due::Versions;
-use super::now;
-use super::winners::{FoldColumns, Winners};
-use crate::bronze;
-use crate::delta::{DataFile, TableLayout};
-use crate::epoch::{Intent, Manifest};
+use crate::delta::{Change, DataFile, TableLayout};
+use crate::epoch::{FoldState, Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
-use crate::functions::Image;
+use crate::lake::Lake;
 use crate::name::TableName;
-use crate::pinned::PinnedTable;
-use crate::project::{Cdc, SqlFile};
-use crate::session::{DELETED, bronze_view};
-use crate::statement::align;
+use crate::project::SqlFile;
 
-/// Hidden columns with an event's place among those of its key begin with this.
-const SEQUENCE: &str = "__sequence_";
+/// How much of a table a turn may touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All is built anew.
+    Everything,
+    /// The keys of the new events; also what an event emptied, also what changed rules say.
+    Changes { emptied: bool, rejudged: bool },
+}
 
-/// Events left out because a part of their key is NULL, in a table's warnings.
-const WITHOUT_KEY: &str = "without_key";
+impl Extent {
+    fn is_emptied(self) -> bool {
+        matches!(self, Self::Changes { emptied: true, .. })
+    }
 
-/// Events left out because an expression could not be computed on them.
-const EVALUATION: &str = "evaluation";
-
-/// The events that a fold takes in.
-struct Events {
-    name: TableName,
-    files: Vec<DataFile>,
+    fn is_rejudged(self) -> bool {
+        matches!(self, Self::Changes { rejudged: true, .. })
+    }
 }
 
 impl Refresher {
@@ -65,71 +76,57 @@ impl Refresher {
                 "only a @cdc table is folded",
             ));
         };
+        let columns = FoldColumns::new(file, cdc, schema);
+        let layout = layout(file, &columns);
         let last = next.tables.get(&file.name);
         let declared = self.inputs_of_file(file);
-        let moved = |name: &TableName| {
-            !name.is_bronze() && last.is_none_or(|last| last.inputs.get(name) != inputs.get(name))
+        let goes_on = !self.is_made_from_the_start();
+        let last = last.filter(|last| goes_on && builds_on(last, file, &layout, &declared, inputs));
+        let from = last.map(|last| &last.inputs);
+        let mut folding = Folding {
+            next,
+            intent,
+            inputs,
+            file,
+            statements: Arc::new(FoldStatements::new(file, cdc, &columns)?),
+            events: self.events(&declared, from, inputs).await?,
+            declared,
+            columns,
         };
-        let rebuild = last.is_none_or(|last| last.query != file.query_fingerprint())
-            || declared.iter().any(moved)
-            || self.is_made_from_the_start();
-        let columns = fold_columns(file, cdc, schema);
-        let layout = TableLayout {
-            schema: columns.schema.clone(),
-            partition_columns: Vec::new(),
-            stats_columns: file
-                .directives
-                .key
-                .iter()
-                .map(|key| key.name.clone())
-                .collect(),
+        let known = last.and_then(|last| last.fold.clone()).unwrap_or_default();
+        let emptied_before = known.emptied.as_deref().map(Place::of);
+        let is_committed = self.committed(intent, &file.name, &layout).await?;
+
+        let mut winners = Winners::new(folding.columns.clone())?;
+        if let Some(emptied) = &emptied_before {
+            winners.empty_before(emptied.clone());
+        }
+        let only = is_committed.then(truncates);
+        self.each_event(&folding, only, |events| winners.push(&events))
+            .await?;
+        let state = FoldState {
+            rules: Verdicts::fingerprint(file),
+            emptied: winners.emptied().map(Place::parts),
         };
-        if self.committed(intent, &file.name, &layout).await? {
+        if is_committed {
             let table = self.writer_of(&file.name, &layout).await?;
-            return Ok(unchanged(table.files()?, layout));
+            let mut candidate = candidate(table.files()?, None, layout);
+            candidate.fold = Some(state);
+            return Ok(candidate);
         }
-        let from = last.filter(|_| !rebuild).map(|last| last.inputs.clone());
-        let events = self.events(&declared, from.as_ref(), inputs).await?;
-        let mut winners = Winners::new(columns)?;
-        let statement = fold_statement(file, cdc)?;
-        let mut left_out = BTreeMap::new();
-        if let Some(events) = &events {
-            let source = PinnedTable::of_files(
-                &self.lake,
-                &crate::lake::Lake::table_path(&events.name),
-                bronze::schema(),
-                bronze::layout().partition_columns,
-                events.files.clone(),
-            );
-            let source = bronze_view(Arc::new(source), Image::Current)?;
-            let replaced = Some((events.name.clone(), source));
-            let context = self.inputs_context(next, inputs, declared.clone(), replaced)?;
-            let fold = evaluate(&context, &statement, intent, &layout.schema, &mut winners).await;
-            match fold {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::InvalidRequest => {
-                    winners = Winners::new(fold_columns(file, cdc, schema))?;
-                    let bad = self
-                        .fold_row_by_row(
-                            next,
-                            intent,
-                            inputs,
-                            &declared,
-                            events,
-                            &statement,
-                            &mut winners,
-                        )
-                        .await?;
-                    left_out.insert(EVALUATION.to_owned(), bad);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if winners.without_key() > 0 {
-            left_out.insert(WITHOUT_KEY.to_owned(), winners.without_key());
-        }
-        let mut candidate = self.replace_keys(file, layout, winners, rebuild).await?;
-        candidate.left_out = left_out;
+        let extent = match last {
+            None => Extent::Everything,
+            Some(_) => Extent::Changes {
+                emptied: winners.emptied() != emptied_before.as_ref(),
+                rejudged: known.rules != state.rules,
+            },
+        };
+        let verdicts = Verdicts::new(&self.sessions, file, &folding.columns, intent.now).await?;
+        let mut candidate = self
+            .replace_keys(&folding, layout, winners, &verdicts, extent)
+            .await?;
+        folding.events = None;
+        candidate.fold = Some(state);
         Ok(candidate)
     }
 
@@ -143,197 +140,57 @@ impl Refresher {
         let Some((name, to)) = bronze.and_then(|name| Some((name, *inputs.get(name)?))) else {
             return Ok(None);
         };
+        let all = self.snapshots.files(&Lake::table_path(name), to).await?;
         let known = from.and_then(|from| from.get(name).copied());
-        let files = match known {
+        let new = match known {
             Some(from) => self.bronze.files_added(name, from, to).await?,
-            None => {
-                let path = crate::lake::Lake::table_path(name);
-                self.snapshots.files(&path, to).await?.as_ref().clone()
-            }
+            None => all.as_ref().clone(),
         };
         Ok(Some(Events {
-            name: name.clone(),
-            files,
+            table: name.clone(),
+            new,
+            all,
         }))
     }
+}
 
-    /// The same fold with the events that cannot be evaluated left out; how many there were.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it repeats the fold with all it knows"
-    )]
-    async fn fold_row_by_row(
-        &self,
-        next: &Manifest,
-        intent: &Intent,
-        inputs: &Versions,
-        declared: &[TableName],
-        events: &Events,
-        statement: &PlannerStatement,
-        winners: &mut Winners,
-    ) -> Result<u64> {
-        let stored = PinnedTable::of_files(
-            &self.lake,
-            &crate::lake::Lake::table_path(&events.name),
-            bronze::schema(),
-            bronze::layout().partition_columns,
-            events.files.clone(),
-        );
-        let reading = self.sessions.context([])?;
-        let mut stream = reading
-            .read_table(Arc::new(stored))?
-            .execute_stream()
-            .await?;
-        let schema = winners.schema();
-        let mut bad = 0;
-        while let Some(batch) = stream.next().await {
-            let mut pending = vec![batch?];
-            while let Some(batch) = pending.pop() {
-                let rows = batch.num_rows();
-                let table = MemTable::try_new(batch.schema(), vec![vec![batch.clone()]])?;
-                let source = bronze_view(Arc::new(table), Image::Current)?;
-                let replaced = Some((events.name.clone(), source));
-                let context = self.inputs_context(next, inputs, declared.to_vec(), replaced)?;
-                match rows_of(&context, statement, intent, &schema).await {
-                    Ok(batches) => batches
-                        .into_iter()
-                        .try_for_each(|batch| winners.push(batch))?,
-                    Err(error) if error.kind() != ErrorKind::InvalidRequest => return Err(error),
-                    Err(_) if rows <= 1 => bad += 1,
-                    Err(_) => {
-                        pending.push(batch.slice(rows / 2, rows - rows / 2));
-                        pending.push(batch.slice(0, rows / 2));
-                    }
-                }
-            }
-        }
-        Ok(bad)
+fn truncates() -> Expr {
+    ident("op").eq(lit("t"))
+}
+
+/// Whether the table as it was last made needs no more than the events that are new.
+fn builds_on(
+    last: &TableState,
+    file: &SqlFile,
+    layout: &TableLayout,
+    declared: &[TableName],
+    inputs: &Versions,
+) -> bool {
+    let same = |name: &TableName| name.is_bronze() || last.inputs.get(name) == inputs.get(name);
+    last.query == file.query_fingerprint()
+        && last.schema.fields() == layout.schema.fields()
+        && declared.iter().all(same)
+}
+
+fn layout(file: &SqlFile, columns: &FoldColumns) -> TableLayout {
+    let key = file.directives.key.iter();
+    TableLayout {
+        schema: columns.stored.clone(),
+        partition_columns: Vec::new(),
+        stats_columns: key.map(|key| key.name.clone()).collect(),
     }
 }
 
-async fn evaluate(
-    context: &SessionContext,
-    statement: &PlannerStatement,
-    intent: &Intent,
-    schema: &SchemaRef,
-    winners: &mut Winners,
-) -> Result<()> {
-    let state = context.state();
-    let plan = state.statement_to_plan(statement.clone()).await?;
-    let plan = now::bind(plan, intent.now)?;
-    let physical = state.create_physical_plan(&plan).await?;
-    let mut stream = execute_stream(physical, context.task_ctx())?;
-    while let Some(batch) = stream.next().await {
-        winners.push(align(&batch?, schema)?)?;
-    }
-    Ok(())
-}
-
-async fn rows_of(
-    context: &SessionContext,
-    statement: &PlannerStatement,
-    intent: &Intent,
-    schema: &SchemaRef,
-) -> Result<Vec<RecordBatch>> {
-    let plan = context.state().statement_to_plan(statement.clone()).await?;
-    let plan = now::bind(plan, intent.now)?;
-    let batches = context.execute_logical_plan(plan).await?.collect().await?;
-    let aligned = batches.iter().map(|batch| align(batch, schema));
-    Ok(aligned.collect::<datafusion::error::Result<_>>()?)
-}
-
-fn unchanged(files: Vec<DataFile>, layout: TableLayout) -> Candidate {
+fn candidate(files: Vec<DataFile>, change: Option<Change>, layout: TableLayout) -> Candidate {
     Candidate {
         files,
-        change: None,
+        change,
         layout,
         digest: None,
         reads_clock: false,
-        left_out: BTreeMap::new(),
+        fold: None,
     }
 }
 
-fn fold_columns(file: &SqlFile, cdc: &Cdc, schema: &SchemaRef) -> FoldColumns {
-    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
-    let visible = fields.len();
-    for index in 0..cdc.sequence.len() {
-        let name = format!("{SEQUENCE}{index}");
-        fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
-    }
-    fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, true)));
-    let key = file
-        .directives
-        .key
-        .iter()
-        .filter_map(|column| schema.index_of(&column.name).ok())
-        .collect();
-    FoldColumns {
-        schema: Arc::new(Schema::new(fields)),
-        key,
-        sequence: (visible..visible + cdc.sequence.len()).collect(),
-    }
-}
-
-/// The file's SELECT over every row event, with the event's place and whether the row is gone after it.
-///
-/// A row that the SELECT's WHERE leaves out is gone too: it may have been in the table before this event.
-fn fold_statement(file: &SqlFile, cdc: &Cdc) -> Result<PlannerStatement> {
-    let mut query = file.query.as_ref().clone();
-    let unsupported = || {
-        Error::new(
-            ErrorKind::Unsupported,
-            format!("the @cdc table \"{}\" is not one plain SELECT", file.name),
-        )
-        .hint("A @cdc file reads one bronze table with WHERE, without DISTINCT, GROUP BY or LIMIT.")
-    };
-    if query.with.is_some() || query.limit_clause.is_some() || query.order_by.is_some() {
-        return Err(unsupported());
-    }
-    let SetExpr::Select(select) = query.body.as_mut() else {
-        return Err(unsupported());
-    };
-    if select.distinct.is_some() || select.having.is_some() {
-        return Err(unsupported());
-    }
-    let gone = match &cdc.delete_when {
-        Some(condition) => format!("(({condition}) IS TRUE)"),
-        None => "FALSE".to_owned(),
-    };
-    let gone = match select.selection.take() {
-        Some(kept) => format!("{gone} OR (({kept}) IS NOT TRUE)"),
-        None => gone,
-    };
-    for (index, column) in cdc.sequence.iter().enumerate() {
-        let place = Expr::Cast {
-            kind: CastKind::Cast,
-            expr: Box::new(Expr::Identifier(Ident::new(&column.name))),
-            data_type: SqlType::BigInt(None),
-            array: false,
-            format: None,
-        };
-        select
-            .projection
-            .push(named(place, &format!("{SEQUENCE}{index}")));
-    }
-    select.projection.push(named(expression(&gone)?, DELETED));
-    select.selection = Some(expression("op IN ('c', 'u', 'd', 'r') AND error IS NULL")?);
-    Ok(PlannerStatement::Statement(Box::new(Statement::Query(
-        Box::new(query),
-    ))))
-}
-
-fn named(expr: Expr, alias: &str) -> SelectItem {
-    SelectItem::ExprWithAlias {
-        expr,
-        alias: Ident::new(alias),
-    }
-}
-
-fn expression(sql: &str) -> Result<Expr> {
-    Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(sql)
-        .and_then(|mut parser| parser.parse_expr())
-        .map_err(|source| {
-            Error::new(ErrorKind::Internal, "a condition does not read back").caused_by(source)
-        })
-}
+#[cfg(test)]
+mod tests;

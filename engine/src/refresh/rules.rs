@@ -3,11 +3,14 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use chrono::{DateTime, Utc};
+use datafusion::logical_expr::{ident, lit};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 
 use super::now;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hidden;
+use crate::name::TableName;
 use crate::project::{Expect, OnViolation, SqlFile};
 
 /// A share of bad rows counts from this many rows on; below, one bad row of a few would be a large share.
@@ -22,6 +25,12 @@ pub(super) struct Verdict {
     pub(super) warnings: BTreeMap<String, u64>,
     /// Why the candidate must not be committed.
     pub(super) failure: Option<String>,
+}
+
+/// The name under which a session that judges a `@cdc` table sees every current row of it, also those that a rule
+/// keeps out, with that rule in `__rule`.
+pub(super) fn current_of(name: &TableName) -> Result<TableName> {
+    TableName::new(name.schema(), &format!("{}__current", name.name()))
 }
 
 /// Checks every rule over the one table that the session sees.
@@ -39,6 +48,9 @@ pub(super) async fn judge(
         rows: rows as u64,
         ..Verdict::default()
     };
+    if file.directives.cdc.is_some() {
+        verdict.warnings = without_rule(context, file).await?;
+    }
     for expect in &file.directives.expects {
         let (violations, rows) = count(context, expect.count(&file.name)?, now).await?;
         if violations == 0 {
@@ -56,6 +68,24 @@ pub(super) async fn judge(
         verdict.warnings.insert(expect.name.clone(), violations);
     }
     Ok(verdict)
+}
+
+/// Rows that are kept out for what no rule of the file says, by what it is.
+async fn without_rule(context: &SessionContext, file: &SqlFile) -> Result<BTreeMap<String, u64>> {
+    let current = current_of(&file.name)?;
+    let mut kept_out = BTreeMap::new();
+    for rule in [hidden::EVALUATION, hidden::WITHOUT_KEY] {
+        let rows = context
+            .table(format!("{}.{}", current.schema(), current.name()))
+            .await?
+            .filter(ident(hidden::RULE).eq(lit(rule)))?
+            .count()
+            .await?;
+        if rows > 0 {
+            kept_out.insert(rule.to_owned(), rows as u64);
+        }
+    }
+    Ok(kept_out)
 }
 
 fn fails(expect: &Expect, violations: i64, rows: i64) -> bool {

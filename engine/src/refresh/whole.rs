@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
@@ -77,7 +75,7 @@ impl Refresher {
             layout,
             digest: Some(digest),
             reads_clock,
-            left_out: BTreeMap::new(),
+            fold: None,
         })
     }
 }

@@ -7,7 +7,10 @@ use arrow::array::{
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
+use engine::bronze::Lineage;
+
 use super::Message;
+use crate::lineage::follow;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -54,8 +57,19 @@ impl RowBuilder {
         }
     }
 
-    pub(crate) fn push(&mut self, message: &Message<'_>, ingested_at: DateTime<Utc>) {
+    /// Adds a message of a partition with this lineage, and moves the lineage along.
+    pub(crate) fn push(
+        &mut self,
+        message: &Message<'_>,
+        lineage: &mut Lineage,
+        ingested_at: DateTime<Utc>,
+    ) {
         let reading = message.read();
+        let told = message.headers.generation;
+        let generation = match &reading.origin {
+            Some(origin) => follow(lineage, origin, told),
+            None => lineage.generation.max(told),
+        };
         let ingested_us = ingested_at.timestamp_micros();
         self.partition.append_value(message.partition);
         self.offset.append_value(message.offset);
@@ -67,7 +81,7 @@ impl RowBuilder {
         self.value.append_option(message.value);
         self.headers.append_option(message.headers.json.as_deref());
         self.op.append_option(reading.op.map(changes::Op::as_str));
-        self.generation.append_value(message.headers.generation);
+        self.generation.append_value(generation);
         self.source_lsn.append_option(reading.source_lsn);
         self.source_ts_ms.append_option(reading.source_ts_ms);
         self.poison += usize::from(reading.error.is_some());

@@ -3,6 +3,8 @@ use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondTyp
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
+use engine::bronze::Lineage;
+
 use super::*;
 
 fn message(value: Option<&[u8]>) -> Message<'_> {
@@ -22,8 +24,9 @@ fn noon() -> DateTime<Utc> {
 
 fn rows(messages: &[Message<'_>]) -> RecordBatch {
     let mut builder = RowBuilder::with_capacity(1, 1);
+    let mut lineage = Lineage::default();
     for message in messages {
-        builder.push(message, noon());
+        builder.push(message, &mut lineage, noon());
     }
     builder.finish().expect("columns fit the schema")
 }

@@ -50,6 +50,9 @@ pub(crate) fn offsets(lake: &Path, table: &str) -> BTreeMap<String, i64> {
         .iter()
         .filter_map(|action| {
             let id = action.pointer("/txn/appId")?.as_str()?.to_owned();
+            if !id.starts_with("ingest/") {
+                return None;
+            }
             Some((id, action.pointer("/txn/version")?.as_i64()?))
         })
         .collect()

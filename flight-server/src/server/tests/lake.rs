@@ -88,6 +88,7 @@ fn publish(lake: &Lake, epoch: u64, version: u64) {
         computed_at: None,
         digest: None,
         warnings: BTreeMap::new(),
+        fold: None,
     };
     let manifest = Manifest {
         unbuilt: BTreeMap::new(),

@@ -1,55 +1,64 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use proptest::prelude::*;
 
 use super::*;
 
 fn columns() -> FoldColumns {
     let field = |name, data_type| Field::new(name, data_type, true);
-    FoldColumns {
-        schema: Arc::new(Schema::new(vec![
-            field("id", DataType::Int64),
-            field("v", DataType::Utf8),
-            field("__sequence_0", DataType::Int64),
-            field("__sequence_1", DataType::Int64),
-        ])),
-        key: vec![0],
-        sequence: vec![2, 3],
-    }
+    let visible = Schema::new(vec![
+        field("id", DataType::Int64),
+        field("v", DataType::Utf8),
+    ]);
+    FoldColumns::of(&visible, vec![0], 1)
 }
 
+/// Key, value, lsn and offset.
 type Event = (Option<i64>, String, Option<i64>, i64);
 
 fn batch(events: &[Event]) -> RecordBatch {
+    let column = |name: &str, column: ArrayRef| {
+        (
+            Arc::new(Field::new(name, column.data_type().clone(), true)),
+            column,
+        )
+    };
     let ids: Int64Array = events.iter().map(|event| event.0).collect();
     let values: StringArray = events.iter().map(|event| Some(event.1.as_str())).collect();
     let lsns: Int64Array = events.iter().map(|event| event.2).collect();
     let offsets: Int64Array = events.iter().map(|event| Some(event.3)).collect();
-    RecordBatch::try_new(
-        columns().schema,
-        vec![
-            Arc::new(ids),
-            Arc::new(values),
-            Arc::new(lsns),
-            Arc::new(offsets),
-        ],
-    )
-    .expect("a batch")
+    let truncates: BooleanArray = events
+        .iter()
+        .map(|event| Some(event.1 == "truncate"))
+        .collect();
+    let (fields, arrays): (Vec<_>, Vec<_>) = [
+        column("id", Arc::new(ids)),
+        column("v", Arc::new(values)),
+        column("__sequence_0", Arc::new(lsns)),
+        column("__offset", Arc::new(offsets)),
+        column("__truncates", Arc::new(truncates)),
+    ]
+    .into_iter()
+    .unzip();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("a batch");
+    FoldColumns::widened(&batch, &columns().event).expect("events")
 }
 
 fn fold(batches: &[&[Event]]) -> BTreeMap<i64, String> {
     let mut winners = Winners::new(columns()).expect("sortable keys");
     for events in batches {
-        winners.push(batch(events)).expect("folded");
+        winners.push(&batch(events)).expect("folded");
     }
+    winners.drop_emptied();
     let mut table = BTreeMap::new();
-    for rows in winners.rows().expect("rows") {
+    for rows in winners.rows() {
+        let rows = rows.expect("rows");
         let ids = rows.column(0).as_primitive::<Int64Type>();
         let values = rows.column(1).as_string::<i32>();
-        for row in 0..rows.num_rows() {
+        for row in (0..rows.num_rows()).filter(|row| ids.is_valid(*row)) {
             table.insert(ids.value(row), values.value(row).to_owned());
         }
     }
@@ -80,24 +89,39 @@ fn a_null_lsn_sorts_lowest() {
 }
 
 #[test]
-fn rows_without_key_are_counted() {
+fn events_without_key_are_kept_one_by_one() {
     let mut winners = Winners::new(columns()).expect("sortable keys");
-    winners
-        .push(batch(&[(None, "x".to_owned(), Some(1), 1)]))
-        .expect("folded");
-    assert!(winners.is_empty());
-    assert_eq!(winners.without_key(), 1);
+    let events = [
+        (None, "x".to_owned(), Some(1), 1),
+        (None, "y".to_owned(), Some(1), 2),
+    ];
+    winners.push(&batch(&events)).expect("folded");
+    let rows: Vec<RecordBatch> = winners.rows().collect::<Result<_>>().expect("rows");
+    assert_eq!(rows[0].num_rows(), 2);
+    let rules = rows[0].column_by_name("__rule").expect("a rule");
+    assert_eq!(rules.as_string::<i32>().value(1), "without_key");
+}
+
+#[test]
+fn what_sorts_before_a_truncate_is_gone_whenever_it_comes() {
+    let event = |id, value: &str, lsn, offset| (id, value.to_owned(), Some(lsn), offset);
+    let table = fold(&[
+        &[event(Some(1), "old", 1, 1), event(None, "truncate", 5, 2)],
+        &[event(Some(1), "late", 4, 3), event(Some(2), "new", 6, 4)],
+    ]);
+    assert_eq!(table, BTreeMap::from([(2, "new".to_owned())]));
 }
 
 #[test]
 fn a_stored_row_as_new_as_the_event_stays() {
     let mut winners = Winners::new(columns()).expect("sortable keys");
     winners
-        .push(batch(&[(Some(1), "x".to_owned(), Some(5), 1)]))
+        .push(&batch(&[(Some(1), "x".to_owned(), Some(5), 1)]))
         .expect("folded");
     let key = winners.winners.keys().next().expect("one").clone();
-    assert!(winners.meets_stored(&key, &vec![Some(4), Some(9)]));
-    assert!(!winners.meets_stored(&key, &vec![Some(5), Some(1)]));
+    let place = |lsn, offset| Place::of(&[Some(lsn), Some(offset), None]);
+    assert!(winners.meets_stored(&key, place(4, 9).bytes()));
+    assert!(!winners.meets_stored(&key, place(5, 1).bytes()));
     assert!(winners.is_empty());
 }
 

@@ -1,0 +1,228 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::{Expr, ident, lit};
+use futures::StreamExt;
+
+use super::columns::{FoldColumns, column, with_columns};
+use super::events::{Events, Folding};
+use super::kept::{Kept, Telling, merged, resolve};
+use super::keys::KeyReader;
+use super::winners::{Key, Winners};
+use crate::delta::DataFile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hidden::KEPT;
+use crate::refresh::Refresher;
+
+/// Keys whose messages are fetched from bronze together.
+const KEYS_A_FETCH: usize = 2_048;
+
+/// A stored row whose key has events that left fields out, or that took fields from older events itself.
+pub(super) struct StoredRow {
+    /// Path of the file it is in.
+    pub(super) file: String,
+    pub(super) place: Box<[u8]>,
+    pub(super) kept: Kept,
+}
+
+/// A row to be made from several events.
+struct Patched {
+    last: Telling,
+    kept: Kept,
+}
+
+impl Refresher {
+    /// Decides the keys whose events left fields out: each such field is taken from the newest older event that has it.
+    /// The stored rows that are replaced are named in `rewritten`.
+    pub(super) async fn complete(
+        &self,
+        folding: &Folding<'_>,
+        winners: &mut Winners,
+        stored: HashMap<Key, StoredRow>,
+        rewritten: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        let mut tellings: HashMap<Key, Vec<Telling>> = HashMap::new();
+        for key in winners.incomplete() {
+            tellings.insert(key.clone(), Vec::new());
+        }
+        for (key, row) in &stored {
+            tellings.insert(key.clone(), row.kept.tellings(&row.place));
+        }
+        if tellings.is_empty() {
+            return Ok(());
+        }
+        let reader = KeyReader::new(folding.columns.clone())?;
+        self.each_event(folding, None, |events| {
+            listen(&reader, &events, &mut tellings)
+        })
+        .await?;
+        let mut patched = Vec::new();
+        for (key, tellings) in tellings {
+            let row = stored.get(&key);
+            let Some((last, kept)) = resolve(tellings, winners.emptied()) else {
+                winners.forget(&key);
+                continue;
+            };
+            let stands = row.filter(|row| *row.place == *last.place.bytes());
+            if stands.is_some_and(|row| row.kept == kept) {
+                winners.forget(&key);
+                continue;
+            }
+            rewritten.extend(row.map(|row| row.file.clone()));
+            if !kept.is_empty() {
+                patched.push(Patched { last, kept });
+            }
+        }
+        for patched in patched.chunks(KEYS_A_FETCH) {
+            for rows in self.patch(folding, patched).await? {
+                winners.settle(rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of merged events.
+    async fn patch(&self, folding: &Folding<'_>, patched: &[Patched]) -> Result<Vec<RecordBatch>> {
+        let Some(events) = &folding.events else {
+            return Ok(Vec::new());
+        };
+        let mut evaluator = self.evaluator(folding, events).await?;
+        let mut wanted: BTreeMap<i32, BTreeSet<i64>> = BTreeMap::new();
+        for row in patched {
+            let sources = row.kept.sources().map(|(at, _)| at);
+            for (partition, offset) in sources.chain([row.last.coordinates()]) {
+                wanted.entry(partition).or_default().insert(offset);
+            }
+        }
+        let found = self
+            .fetch(events, &wanted, evaluator.columns_read())
+            .await?;
+        let at = positions(&found)?;
+        let values: &BinaryArray = column(&found, "value")?;
+        let position = |coordinates: &(i32, i64)| {
+            at.get(coordinates).copied().ok_or_else(|| {
+                let table = &events.table;
+                Error::new(
+                    ErrorKind::Corrupt,
+                    format!("a message that a row rests on is gone from \"{table}\""),
+                )
+            })
+        };
+        let mut rows = Vec::with_capacity(patched.len());
+        let mut merges = Vec::with_capacity(patched.len());
+        let mut kept = HashMap::new();
+        for row in patched {
+            let last = position(&row.last.coordinates())?;
+            let mut sources = Vec::new();
+            for (coordinates, fields) in row.kept.sources() {
+                sources.push((fields, values.value(position(&coordinates)? as usize)));
+            }
+            let value = values.value(last as usize);
+            merges.push(merged(value, &sources).unwrap_or_else(|| value.to_vec()));
+            rows.push(last);
+            kept.insert(row.last.place.bytes(), row.kept.json()?);
+        }
+        let messages = take_record_batch(&found, &UInt32Array::from(rows))?;
+        let merges: ArrayRef = Arc::new(BinaryArray::from_iter_values(merges));
+        let messages = with_columns(&messages, vec![("value", merges)])?;
+        let reader = KeyReader::new(folding.columns.clone())?;
+        let mut settled = Vec::new();
+        for events in evaluator.messages(&messages).await? {
+            let keys = reader.read(&events)?;
+            let kept: StringArray = (0..events.num_rows())
+                .map(|row| kept.get(keys.place(row)).cloned().flatten())
+                .collect();
+            let rows = folding.columns.stored_part(&events)?;
+            settled.push(with_columns(&rows, vec![(KEPT, Arc::new(kept))])?);
+        }
+        Ok(settled)
+    }
+
+    /// Messages by their coordinates, from the files whose statistics allow them.
+    async fn fetch(
+        &self,
+        events: &Events,
+        wanted: &BTreeMap<i32, BTreeSet<i64>>,
+        mut columns: Vec<usize>,
+    ) -> Result<RecordBatch> {
+        let schema = self.bronze_files(events, Vec::new()).columns();
+        for name in ["_partition", "_offset", "value"] {
+            columns.push(schema.index_of(name)?);
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        let files: Vec<DataFile> = events
+            .all
+            .iter()
+            .filter(|file| may_hold(file, wanted))
+            .cloned()
+            .collect();
+        let mut only: Option<Expr> = None;
+        for (partition, offsets) in wanted {
+            let offsets = offsets.iter().map(|offset| lit(*offset)).collect();
+            let of_partition = ident("_partition")
+                .eq(lit(*partition))
+                .and(ident("_offset").in_list(offsets, false));
+            only = Some(match only {
+                None => of_partition,
+                Some(only) => only.or(of_partition),
+            });
+        }
+        let mut stream = self.messages(events, files, only, &columns).await?;
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.next().await {
+            batches.push(FoldColumns::widened(&batch?, &schema)?);
+        }
+        Ok(concat_batches(&schema, &batches)?)
+    }
+}
+
+/// Adds what the events tell about the keys that are asked for.
+fn listen(
+    reader: &KeyReader,
+    events: &RecordBatch,
+    tellings: &mut HashMap<Key, Vec<Telling>>,
+) -> Result<()> {
+    let keys = reader.read(events)?;
+    for row in 0..events.num_rows() {
+        if keys.truncates(row) {
+            continue;
+        }
+        if let Some(tellings) = tellings.get_mut(keys.key(row)) {
+            tellings.push(Telling::new(keys.place(row), keys.unavailable(row))?);
+        }
+    }
+    Ok(())
+}
+
+/// Where in a batch the message of each coordinate stands.
+fn positions(messages: &RecordBatch) -> Result<HashMap<(i32, i64), u32>> {
+    let partitions: &Int32Array = column(messages, "_partition")?;
+    let offsets: &Int64Array = column(messages, "_offset")?;
+    let rows = (0..messages.num_rows()).zip(0u32..);
+    Ok(rows
+        .map(|(row, at)| ((partitions.value(row), offsets.value(row)), at))
+        .collect())
+}
+
+/// Whether a file's statistics allow it to hold one of the messages.
+fn may_hold(file: &DataFile, wanted: &BTreeMap<i32, BTreeSet<i64>>) -> bool {
+    let Some(stats) = &file.stats else {
+        return true;
+    };
+    let stats: serde_json::Value = serde_json::from_str(stats).unwrap_or_default();
+    let bounds = |name: &str| {
+        let bound = |side: &str| stats.get(side)?.get(name)?.as_i64();
+        Some(bound("minValues")?..=bound("maxValues")?)
+    };
+    let (Some(partitions), Some(offsets)) = (bounds("_partition"), bounds("_offset")) else {
+        return true;
+    };
+    wanted.iter().any(|(partition, wanted)| {
+        partitions.contains(&i64::from(*partition))
+            && wanted.range(offsets.clone()).next().is_some()
+    })
+}

@@ -1,0 +1,241 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::keys::Place;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where the fields come from that the event of a row left out: for each the newest older event that has it.
+///
+/// The newest event that has a field gives it, so the order in which events come does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    from: Vec<Taken>,
+    /// Fields that no event has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    open: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Taken {
+    place: Vec<Option<i64>>,
+    fields: BTreeSet<String>,
+}
+
+/// An event of a key, as far as its fields matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Telling {
+    pub(super) place: Place,
+    /// What it does not tell.
+    pub(super) unavailable: BTreeSet<String>,
+}
+
+impl Telling {
+    /// `unavailable` is a JSON array of names.
+    pub(super) fn new(place: &[u8], unavailable: Option<&str>) -> Result<Self> {
+        let unavailable = match unavailable {
+            None => BTreeSet::new(),
+            Some(json) => serde_json::from_str(json).map_err(unreadable)?,
+        };
+        Ok(Self {
+            place: place.into(),
+            unavailable,
+        })
+    }
+
+    /// Partition and offset.
+    pub(super) fn coordinates(&self) -> (i32, i64) {
+        coordinates(&self.place.parts())
+    }
+}
+
+impl Kept {
+    pub(super) fn parse(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(unreadable)
+    }
+
+    pub(super) fn json(&self) -> Result<Option<String>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        serde_json::to_string(self).map(Some).map_err(unreadable)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.from.is_empty() && self.open.is_empty()
+    }
+
+    /// Whether an event that sorts before `place` gives a field.
+    pub(super) fn reaches_before(&self, place: &Place) -> bool {
+        self.from
+            .iter()
+            .any(|taken| Place::of(&taken.place) < *place)
+    }
+
+    /// The events that a stored row rests on.
+    pub(super) fn tellings(&self, row: &[u8]) -> Vec<Telling> {
+        let given = self.from.iter().flat_map(|taken| &taken.fields);
+        let all: BTreeSet<String> = given.chain(&self.open).cloned().collect();
+        let others = self.from.iter().map(|taken| Telling {
+            place: Place::of(&taken.place),
+            unavailable: all.difference(&taken.fields).cloned().collect(),
+        });
+        let head = Telling {
+            place: row.into(),
+            unavailable: all.clone(),
+        };
+        [head].into_iter().chain(others).collect()
+    }
+
+    /// Coordinates of the events that give fields, with the fields.
+    pub(super) fn sources(&self) -> impl Iterator<Item = ((i32, i64), &BTreeSet<String>)> {
+        let sources = self.from.iter();
+        sources.map(|taken| (coordinates(&taken.place), &taken.fields))
+    }
+}
+
+/// The last word among the events of a key, and where what it does not tell is taken from.
+pub(super) fn resolve(
+    mut tellings: Vec<Telling>,
+    emptied: Option<&Place>,
+) -> Option<(Telling, Kept)> {
+    tellings.retain(|telling| emptied.is_none_or(|emptied| telling.place > *emptied));
+    tellings.sort_by(|a, b| b.place.cmp(&a.place));
+    let mut tellings = tellings.into_iter();
+    let last = tellings.next()?;
+    let mut missing = last.unavailable.clone();
+    let mut from = Vec::new();
+    for telling in tellings {
+        if missing.is_empty() {
+            break;
+        }
+        let fields: BTreeSet<String> = missing.difference(&telling.unavailable).cloned().collect();
+        if !fields.is_empty() {
+            missing.retain(|field| !fields.contains(field));
+            from.push(Taken {
+                place: telling.place.parts(),
+                fields,
+            });
+        }
+    }
+    Some((
+        last,
+        Kept {
+            from,
+            open: missing,
+        },
+    ))
+}
+
+/// An envelope with some fields of its `after` as other envelopes have them; NULL where one has no such field.
+pub(super) fn merged(value: &[u8], sources: &[(&BTreeSet<String>, &[u8])]) -> Option<Vec<u8>> {
+    let mut outer: Fields<'_> = serde_json::from_slice(value).ok()?;
+    let is_wrapped = outer.contains_key("payload") && !outer.contains_key("op");
+    let payload = outer.get("payload").copied().filter(|_| is_wrapped);
+    let mut inner: Fields<'_> = match payload {
+        Some(payload) => serde_json::from_str(payload.get()).ok()?,
+        None => outer.clone(),
+    };
+    let after = inner.get("after")?.get();
+    let mut row: Fields<'_> = serde_json::from_str(after).ok()?;
+    let null = RawValue::from_string("null".to_owned()).ok()?;
+    let images: Vec<_> = sources
+        .iter()
+        .map(|(fields, value)| (*fields, after_of(value).unwrap_or_default()))
+        .collect();
+    for (fields, image) in &images {
+        for field in *fields {
+            row.insert(field, image.get(field.as_str()).copied().unwrap_or(&null));
+        }
+    }
+    let after = raw(&row)?;
+    inner.insert("after", &after);
+    let text = raw(&inner)?;
+    if !is_wrapped {
+        return Some(text.get().as_bytes().to_vec());
+    }
+    outer.insert("payload", &text);
+    Some(raw(&outer)?.get().as_bytes().to_vec())
+}
+
+type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
+
+fn after_of(value: &[u8]) -> Option<Fields<'_>> {
+    let outer: Fields<'_> = serde_json::from_slice(value).ok()?;
+    let inner: Fields<'_> = match outer.get("payload") {
+        Some(payload) if !outer.contains_key("op") => serde_json::from_str(payload.get()).ok()?,
+        _ => outer,
+    };
+    serde_json::from_str(inner.get("after")?.get()).ok()
+}
+
+fn raw(fields: &Fields<'_>) -> Option<Box<RawValue>> {
+    serde_json::value::to_raw_value(fields).ok()
+}
+
+fn coordinates(place: &[Option<i64>]) -> (i32, i64) {
+    let from_end = |nth: usize| place.iter().rev().nth(nth).copied().flatten();
+    let partition = from_end(0).and_then(|partition| i32::try_from(partition).ok());
+    (partition.unwrap_or(0), from_end(1).unwrap_or(0))
+}
+
+fn unreadable(source: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Corrupt, "a row's kept fields cannot be read").caused_by(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn telling(lsn: i64, unavailable: &[&str]) -> Telling {
+        Telling {
+            place: Place::of(&[Some(lsn), Some(100 + lsn), Some(0)]),
+            unavailable: unavailable.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn each_field_is_taken_from_the_newest_event_that_has_it() {
+        let events = vec![telling(3, &["a", "b"]), telling(1, &[]), telling(2, &["b"])];
+        let (last, kept) = resolve(events.clone(), None).expect("an event");
+        assert_eq!(last.coordinates(), (0, 103));
+        let sources: Vec<_> = kept
+            .sources()
+            .map(|(at, fields)| (at.1, fields.len()))
+            .collect();
+        assert_eq!(sources, [(102, 1), (101, 1)]);
+        let again = resolve(kept.tellings(last.place.bytes()), None).expect("an event");
+        assert_eq!(
+            again,
+            (last.clone(), kept.clone()),
+            "a stored row says the same"
+        );
+
+        let emptied = Place::of(&[Some(1), Some(500), Some(0)]);
+        assert!(kept.reaches_before(&emptied));
+        let (_, cut) = resolve(events, Some(&emptied)).expect("an event");
+        assert_eq!(cut.open.iter().collect::<Vec<_>>(), ["b"]);
+        let read = Kept::parse(&cut.json().expect("JSON").expect("some")).expect("read");
+        assert_eq!(read, cut);
+    }
+
+    #[test]
+    fn images_are_merged_with_and_without_schema() {
+        let fields = BTreeSet::from(["t".to_owned(), "new".to_owned()]);
+        let source = br#"{"before":null,"after":{"id":1,"t":1.10},"op":"c"}"#;
+        let value = br#"{"after":{"id":1,"t":"x"},"op":"u"}"#;
+        let text = merged(value, &[(&fields, source)]).expect("merged");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            r#"{"after":{"id":1,"new":null,"t":1.10},"op":"u"}"#
+        );
+        let wrapped = br#"{"schema":{"a":1},"payload":{"after":{"t":"x"},"op":"u"}}"#;
+        let gone = br#"{"before":{"t":5},"after":null,"op":"d"}"#;
+        let text = merged(wrapped, &[(&fields, gone)]).expect("merged");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            r#"{"payload":{"after":{"new":null,"t":null},"op":"u"},"schema":{"a":1}}"#
+        );
+    }
+}

@@ -1,0 +1,121 @@
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_break_a_rule_are_kept_aside_until_they_are_cured() {
+    let mut world = World::new(THINGS).await;
+    world.write(
+        "gold/aside.sql",
+        "SELECT rule, count(*) AS n FROM silver.things__quarantine GROUP BY rule",
+    );
+    let mut refresher = world.refresher().await;
+    world
+        .append(&[
+            event(1, "c", r#"{"id":1,"n":1,"t":"good"}"#),
+            event(2, "c", r#"{"id":2,"n":200,"t":"large"}"#),
+            event(3, "c", r#"{"id":3,"n":-1,"t":"dropped"}"#),
+            event(4, "c", r#"{"id":4,"n":"x","t":"no number"}"#),
+            event(5, "c", r#"{"n":5,"t":"nobody"}"#),
+        ])
+        .await;
+    let manifest = published(&mut refresher).await;
+    assert_eq!(things(&world).await, ["1,1,good"]);
+    let kept = ["2,200,small,1", "4,-,evaluation,3", "-,5,without_key,4"];
+    assert_eq!(aside(&world).await, kept);
+    let gold = world
+        .rows("SELECT rule, n FROM gold.aside ORDER BY rule")
+        .await;
+    assert_eq!(gold, ["evaluation,1", "small,1", "without_key,1"]);
+    let state = &manifest.tables[&"silver.things".parse().expect("a name")];
+    assert_eq!(state.rows, Some(1));
+    assert_eq!(state.warnings["evaluation"], 1);
+
+    world
+        .append(&[
+            event(6, "u", r#"{"id":2,"n":20,"t":"cured"}"#),
+            event(7, "d", r#"{"id":4,"n":0,"t":null}"#),
+            event(8, "u", r#"{"id":1,"n":1000,"t":"bad"}"#),
+            event(1, "u", r#"{"id":3,"n":9,"t":"late"}"#),
+        ])
+        .await;
+    published(&mut refresher).await;
+    assert_eq!(
+        things(&world).await,
+        ["2,20,cured"],
+        "a late event loses to a row kept out"
+    );
+    assert_eq!(aside(&world).await, ["-,5,without_key,4", "1,1000,small,7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_rule_judges_the_stored_rows_again() {
+    let mut world = World::new(THINGS).await;
+    let mut refresher = world.refresher().await;
+    world
+        .append(&[
+            event(1, "c", r#"{"id":1,"n":1,"t":"a"}"#),
+            event(2, "c", r#"{"id":2,"n":200,"t":"b"}"#),
+            event(3, "c", r#"{"id":3,"n":-1,"t":"c"}"#),
+            event(4, "c", r#"{"id":4,"n":"x","t":"d"}"#),
+        ])
+        .await;
+    let first = published(&mut refresher).await;
+    world.write(
+        "silver/things.sql",
+        &THINGS
+            .replace("n < 100", "n > 1 AND n < 1000")
+            .replace("n > 0", "TRUE"),
+    );
+    let second = published(&mut refresher).await;
+    assert_eq!(things(&world).await, ["2,200,b"]);
+    assert_eq!(
+        aside(&world).await,
+        ["1,1,small,0", "3,-1,small,2", "4,-,evaluation,3"]
+    );
+    let name = "silver.things".parse().expect("a name");
+    assert_eq!(first.tables[&name].inputs, second.tables[&name].inputs);
+
+    world.write(
+        "silver/things.sql",
+        &THINGS.replace("CAST(after ->> 'n' AS BIGINT)", "7"),
+    );
+    published(&mut refresher).await;
+    assert_eq!(
+        things(&world).await,
+        ["1,7,a", "2,7,b", "3,7,c", "4,7,d"],
+        "a changed query cures what it could not compute"
+    );
+    assert!(aside(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_cannot_be_computed_quarantines_its_row() {
+    let rule = THINGS.replace("n < 100", "100 / n > 1");
+    let mut world = World::new(&rule).await;
+    let mut refresher = world.refresher().await;
+    let rows = [
+        event(1, "c", r#"{"id":1,"n":2,"t":"a"}"#),
+        event(2, "c", r#"{"id":2,"n":0,"t":"b"}"#),
+    ];
+    world.append(&rows).await;
+    published(&mut refresher).await;
+    assert_eq!(things(&world).await, ["1,2,a"]);
+    assert_eq!(aside(&world).await, ["2,0,evaluation,1"]);
+    world.write("silver/things.sql", &THINGS.replace("n > 0", "TRUE"));
+    published(&mut refresher).await;
+    assert_eq!(things(&world).await, ["1,2,a", "2,0,b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_bad_rows_do_not_stop_the_good_ones() {
+    let mut world = World::new(THINGS).await;
+    let mut refresher = world.refresher().await;
+    let row = |id: i64| match id % 3 {
+        0 => format!(r#"{{"id":{id},"n":"x{id}","t":"bad"}}"#),
+        _ => format!(r#"{{"id":{id},"n":1,"t":"good"}}"#),
+    };
+    let messages: Vec<Message> = (0..300).map(|id| event(id, "c", &row(id))).collect();
+    world.append(&messages).await;
+    published(&mut refresher).await;
+    assert_eq!(things(&world).await.len(), 200);
+    assert_eq!(aside(&world).await.len(), 100);
+}

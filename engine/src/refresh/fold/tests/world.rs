@@ -1,0 +1,209 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::{
+    ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono::{TimeZone, Utc};
+use futures::TryStreamExt;
+
+use crate::bronze::{self, BronzeTable, PartitionOffset};
+use crate::clock::Clock;
+use crate::epoch::Manifest;
+use crate::lake::{Lake, LakeConfig};
+use crate::lease::{Lease, Role};
+use crate::reader::{Reader, ReaderConfig};
+use crate::refresh::{ProjectConfig, RefreshConfig, Refresher, Turn};
+use crate::session::SourceConfig;
+
+/// A message as ingest would have written it.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) generation: i64,
+    pub(super) lsn: Option<i64>,
+    pub(super) op: String,
+    /// None is a tombstone.
+    pub(super) value: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) error: Option<String>,
+}
+
+/// The message of an event: `row` is after the change, of a delete before it, of a truncate nothing.
+pub(super) fn event(lsn: i64, op: &str, row: &str) -> Message {
+    let (before, after) = match op {
+        "d" => (row, "null"),
+        "t" => ("null", "null"),
+        _ => ("null", row),
+    };
+    Message {
+        generation: 0,
+        lsn: Some(lsn),
+        op: op.to_owned(),
+        value: Some(format!(
+            r#"{{"before":{before},"after":{after},"op":"{op}"}}"#
+        )),
+        key: None,
+        error: None,
+    }
+}
+
+/// A lake with one bronze table, `bronze.things`, and a project that a test writes.
+pub(super) struct World {
+    directory: tempfile::TempDir,
+    pub(super) lake: Lake,
+    bronze: BronzeTable,
+    _ingest: Lease,
+    seconds: Arc<AtomicI64>,
+    next_offset: i64,
+    pub(super) config: RefreshConfig,
+    pub(super) source: SourceConfig,
+}
+
+impl World {
+    pub(super) async fn new(things: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let uri = directory.path().join("lake").display().to_string();
+        let lake = Lake::open(&LakeConfig { uri }).await.expect("a lake");
+        let ingest = Lease::acquire(&lake, Role::Ingest).expect("free");
+        let seconds = Arc::new(AtomicI64::new(0));
+        let bronze = BronzeTable::open_or_create(&lake, &ingest, "things", clock(&seconds))
+            .await
+            .expect("bronze");
+        let world = Self {
+            directory,
+            lake,
+            bronze,
+            _ingest: ingest,
+            seconds,
+            next_offset: 0,
+            config: RefreshConfig::default(),
+            source: SourceConfig::default(),
+        };
+        world.write(
+            "sources.lock",
+            "format = 1\n[bronze.things]\ntopic = \"t.public.things\"\n",
+        );
+        world.write("silver/things.sql", things);
+        world
+    }
+
+    pub(super) fn write(&self, path: &str, text: &str) {
+        let path = self.directory.path().join("sql").join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+        std::fs::write(path, text).expect("written");
+    }
+
+    pub(super) async fn refresher(&self) -> Refresher {
+        let lease = Lease::acquire(&self.lake, Role::Refresh).expect("free");
+        let project = ProjectConfig {
+            path: self.directory.path().join("sql"),
+        };
+        Refresher::open(
+            self.lake.clone(),
+            lease,
+            &project,
+            &self.config,
+            &self.source,
+            clock(&self.seconds),
+        )
+        .await
+        .expect("a refresher")
+    }
+
+    /// Appends messages in one commit.
+    pub(super) async fn append(&mut self, messages: &[Message]) {
+        let from = self.next_offset;
+        let count = messages.len();
+        let instant = || TimestampMicrosecondArray::from(vec![0; count]).with_timezone("UTC");
+        let texts = |of: &dyn Fn(&Message) -> Option<String>| -> StringArray {
+            messages.iter().map(of).collect()
+        };
+        let bytes = |of: &dyn Fn(&Message) -> Option<&str>| -> BinaryArray {
+            messages.iter().map(|m| of(m).map(str::as_bytes)).collect()
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![0; count])),
+            Arc::new((from..).take(count).collect::<Int64Array>()),
+            Arc::new(instant()),
+            Arc::new(instant()),
+            Arc::new(Date32Array::from(vec![0; count])),
+            Arc::new(bytes(&|message| message.key.as_deref())),
+            Arc::new(bytes(&|message| message.value.as_deref())),
+            Arc::new(texts(&|_| None)),
+            Arc::new(texts(&|m| (!m.op.is_empty()).then(|| m.op.clone()))),
+            Arc::new(
+                messages
+                    .iter()
+                    .map(|m| Some(m.generation))
+                    .collect::<Int64Array>(),
+            ),
+            Arc::new(messages.iter().map(|m| m.lsn).collect::<Int64Array>()),
+            Arc::new(Int64Array::from(vec![0; count])),
+            Arc::new(texts(&|message| message.error.clone())),
+        ];
+        let batch = RecordBatch::try_new(bronze::schema(), columns).expect("bronze rows");
+        self.next_offset += i64::try_from(count).expect("a few");
+        let offset = PartitionOffset {
+            topic: "t.public.things".to_owned(),
+            partition: 0,
+            from: (from > 0).then_some(from),
+            next: self.next_offset,
+        };
+        self.bronze
+            .append(vec![batch], &[offset])
+            .await
+            .expect("appended");
+    }
+
+    /// The rows of a query at the newest epoch, one text a row.
+    pub(super) async fn rows(&self, sql: &str) -> Vec<String> {
+        let reader = Reader::new(self.lake.clone(), &ReaderConfig::default(), &self.source)
+            .expect("a reader");
+        let newest = reader.latest().await.expect("an epoch");
+        let session = reader.session(newest).expect("a session");
+        let statement = session.prepare(sql).await.expect("a statement");
+        let stream = statement.execute().await.expect("running");
+        let batches: Vec<RecordBatch> = stream.try_collect().await.expect("rows");
+        batches.iter().flat_map(texts).collect()
+    }
+}
+
+/// The epoch that a turn made.
+pub(super) async fn published(refresher: &mut Refresher) -> Arc<Manifest> {
+    match refresher.turn().await.expect("a turn") {
+        Turn::Published(manifest) => manifest,
+        Turn::Quiet => panic!("nothing was published"),
+    }
+}
+
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("-");
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options).expect("printable"))
+        .collect();
+    (0..batch.num_rows())
+        .map(|row| {
+            let cells: Vec<_> = columns
+                .iter()
+                .map(|cells| cells.value(row).to_string())
+                .collect();
+            cells.join(",")
+        })
+        .collect()
+}
+
+fn clock(seconds: &Arc<AtomicI64>) -> Clock {
+    let seconds = seconds.clone();
+    Arc::new(move || {
+        let start = Utc
+            .timestamp_opt(1_770_000_000, 0)
+            .single()
+            .expect("a time");
+        start + chrono::Duration::seconds(seconds.fetch_add(1, Ordering::Relaxed))
+    })
+}
