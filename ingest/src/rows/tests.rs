@@ -107,7 +107,7 @@ fn coordinates_times_and_source_are_columns() {
         Some("2026-03-01")
     );
     let generation = batch["generation"].as_primitive::<Int64Type>();
-    assert_eq!((generation.value(0), generation.value(1)), (3, 0));
+    assert_eq!((generation.value(0), generation.value(1)), (3, 3));
     let lsn = batch["source_lsn"].as_primitive::<Int64Type>();
     assert_eq!((lsn.value(0), lsn.is_null(1)), (77, true));
     let committed = batch["source_ts_ms"].as_primitive::<Int64Type>();
