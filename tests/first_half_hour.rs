@@ -14,6 +14,9 @@ const README: &str = include_str!("../README.md");
 /// What Ctrl-C may take.
 const STOP: Duration = Duration::from_secs(5);
 
+/// From a saved file to numbers that obey it.
+const VISIBLE: Duration = Duration::from_secs(2);
+
 const INDICATEURS: &str = "SELECT nb_salaries, nb_primes, montant_primes_euros, nb_bien_etre, nb_activites FROM gold.indicateurs";
 
 #[test]
@@ -118,7 +121,12 @@ fn a_second_terminal_queries(project: &Project) {
         .env("SPORTLAKE__BROKER__LISTEN", "127.0.0.1:0")
         .output();
     let second = second.expect("the program runs");
-    assert_eq!(second.status.code(), Some(5), "{}", text(&second.stderr));
+    let said = text(&second.stderr);
+    assert_eq!(second.status.code(), Some(5), "{said}");
+    assert!(
+        said.contains("already writes this lake") && said.contains("\nhint: "),
+        "{said}"
+    );
 }
 
 /// The snippet as it stands; only the address is that of this run.
@@ -189,16 +197,44 @@ fn get(addresses: &Addresses, path: &str) -> String {
     answer
 }
 
+/// The count moves with one line of log, and within two seconds: at a machine's calmest moment, since other tests run
+/// beside this one.
 fn a_rule_changes(project: &Project, up: &mut Running) -> i64 {
-    let parameters = project.read("sql/parameters.sql");
-    let line = parameters
-        .lines()
-        .find(|line| line.contains("AS seuil_activites"))
-        .expect("a line");
-    let changed = parameters.replace(line, &line.replacen("15", "20", 1));
-    assert_ne!(parameters, changed);
-    project.write("sql/parameters.sql", &changed);
-    up.wait_for("parameters.sql");
+    let threshold = |from: &str, to: &str| {
+        let parameters = project.read("sql/parameters.sql");
+        let line = parameters
+            .lines()
+            .find(|line| line.contains("AS seuil_activites"))
+            .expect("a line");
+        let changed = parameters.replace(line, &line.replacen(from, to, 1));
+        assert_ne!(parameters, changed);
+        project.write("sql/parameters.sql", &changed);
+        Instant::now()
+    };
+    let said = up.transcript().lines().count();
+    let mut fastest = Duration::MAX;
+    for attempt in 0..5 {
+        if attempt > 0 {
+            threshold("20", "15");
+            up.wait_for("parameters.sql");
+        }
+        let saved = threshold("15", "20");
+        up.wait_for("parameters.sql");
+        fastest = fastest.min(saved.elapsed());
+        if attempt == 0 {
+            let transcript = up.transcript();
+            let lines: Vec<&str> = transcript.lines().skip(said).collect();
+            let about: Vec<&&str> = lines
+                .iter()
+                .filter(|line| line.contains("parameters"))
+                .collect();
+            assert_eq!(about.len(), 1, "{lines:?}");
+        }
+        if fastest < VISIBLE {
+            break;
+        }
+    }
+    assert!(fastest < VISIBLE, "an edit took {fastest:?}");
     number(project, "SELECT nb_bien_etre FROM gold.indicateurs")
 }
 

@@ -86,6 +86,9 @@ pub struct TableState {
     /// Where a table that folds change events stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<FoldState>,
+    /// What making this version took; unknown for bronze.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
 }
 
 /// What a fold must know beside the rows that it made.
@@ -96,6 +99,43 @@ pub struct FoldState {
     /// Place of the last event that emptied the table: whatever sorts before it loses, whenever it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emptied: Option<Vec<Option<i64>>>,
+}
+
+/// What one version of a table took to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    pub milliseconds: u64,
+    /// Rows written, those that were only moved to another file included.
+    pub rows: u64,
+    /// Bytes of data files written.
+    pub bytes: u64,
+    pub files: u64,
+}
+
+impl TableState {
+    /// A fresh table of which no more is known.
+    pub fn new(path: String, version: u64, schema: SchemaRef, since: u64) -> Self {
+        Self {
+            path,
+            version,
+            schema,
+            state: Freshness::Fresh,
+            since,
+            reason: None,
+            rows: None,
+            description: None,
+            key: Vec::new(),
+            query: String::new(),
+            attempt: String::new(),
+            reads_clock: false,
+            inputs: BTreeMap::new(),
+            computed_at: None,
+            digest: None,
+            warnings: BTreeMap::new(),
+            fold: None,
+            work: None,
+        }
+    }
 }
 
 /// Whether a table is at its newest or kept at its last good version.

@@ -128,6 +128,22 @@ impl Reader {
             tables: infos,
         })
     }
+
+    pub(crate) fn epochs(&self) -> &EpochLog {
+        &self.epochs
+    }
+
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
 }
 
 /// The table as stored, at the version that an epoch names.

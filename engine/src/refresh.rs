@@ -9,7 +9,7 @@ mod digest;
 mod due;
 mod fold;
 mod in_force;
-mod now;
+pub(crate) mod now;
 mod requested;
 mod rules;
 mod selection;
@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
-pub(crate) use self::in_force::PROBLEMS;
 use self::in_force::{Edit, InForce};
+pub(crate) use self::in_force::{PROBLEMS, stored_project};
 use self::requested::Wanted;
 use self::selection::Selection;
 pub use self::selection::selected;
@@ -271,4 +271,4 @@ impl Refresher {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

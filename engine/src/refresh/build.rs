@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
@@ -14,7 +15,7 @@ use super::due::{Versions, attempt, inputs_of};
 use super::rules::Verdict;
 use crate::bronze;
 use crate::delta::{Change, DataFile, Table, TableLayout};
-use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt};
+use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, Work};
 use crate::error::{ErrorKind, Result};
 use crate::hidden;
 use crate::lake::Lake;
@@ -113,6 +114,7 @@ impl Refresher {
         rebuilt: &mut Vec<TableName>,
     ) -> Result<()> {
         let name = &file.name;
+        let started = Instant::now();
         let attempt = attempt(file, &inputs);
         let last = next.tables.get(name).cloned();
         let edited = self
@@ -152,9 +154,14 @@ impl Refresher {
         if state_is_new {
             rebuilt.push(name.clone());
         }
-        let state = next_state(
+        let work = match &candidate.change {
+            Some(change) => Some(work(change, started)),
+            None => last.as_ref().and_then(|last| last.work.clone()),
+        };
+        let mut state = next_state(
             intent, file, attempt, inputs, version, candidate, verdict, last,
         );
+        state.work = work;
         next.tables.insert(name.clone(), state);
         Ok(())
     }
@@ -311,25 +318,7 @@ fn pin_bronze(next: &mut Manifest, name: &TableName, version: u64) {
     let since = last
         .filter(|last| last.version == version)
         .map_or(next.epoch, |last| last.since);
-    let state = TableState {
-        path: Lake::table_path(name),
-        version,
-        schema: bronze::schema(),
-        state: Freshness::Fresh,
-        since,
-        reason: None,
-        rows: None,
-        description: None,
-        key: Vec::new(),
-        query: String::new(),
-        attempt: String::new(),
-        reads_clock: false,
-        inputs: BTreeMap::new(),
-        computed_at: None,
-        digest: None,
-        warnings: BTreeMap::new(),
-        fold: None,
-    };
+    let state = TableState::new(Lake::table_path(name), version, bronze::schema(), since);
     next.tables.insert(name.clone(), state);
 }
 
@@ -348,13 +337,9 @@ fn next_state(
     last: Option<TableState>,
 ) -> TableState {
     let unchanged = last.filter(|last| last.version == version);
+    let since = unchanged.as_ref().map_or(intent.epoch, |last| last.since);
+    let schema = candidate.layout.schema;
     TableState {
-        path: Lake::table_path(&file.name),
-        version,
-        schema: candidate.layout.schema,
-        state: Freshness::Fresh,
-        since: unchanged.as_ref().map_or(intent.epoch, |last| last.since),
-        reason: None,
         rows: Some(verdict.rows),
         description: file.description.clone(),
         key: file
@@ -374,6 +359,22 @@ fn next_state(
         digest: candidate.digest,
         warnings: verdict.warnings,
         fold: candidate.fold,
+        ..TableState::new(Lake::table_path(&file.name), version, schema, since)
+    }
+}
+
+fn work(change: &Change, started: Instant) -> Work {
+    let files = change.adds.iter().map(DataFile::from);
+    let (mut rows, mut bytes) = (0, 0);
+    for file in files {
+        rows += file.rows.unwrap_or(0);
+        bytes += file.bytes;
+    }
+    Work {
+        milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        rows,
+        bytes,
+        files: change.adds.len() as u64,
     }
 }
 

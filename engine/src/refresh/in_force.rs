@@ -139,22 +139,8 @@ impl InForce {
         {
             return Ok(current.clone());
         }
-        let missing = || {
-            Error::new(
-                ErrorKind::Corrupt,
-                format!("the lake holds no project \"{fingerprint}\""),
-            )
-        };
-        let bytes = lake
-            .read(&stored_path(fingerprint))
-            .await?
-            .ok_or_else(missing)?;
-        let mut texts: BTreeMap<String, String> =
-            serde_json::from_slice(&bytes).map_err(|source| missing().caused_by(source))?;
-        let lock = texts.remove(LOCK_FILE).unwrap_or_default();
-        let lock = SourcesLock::parse(&lock)?;
-        let checked = check_project(Project::from_texts(texts), &lock, sessions).await?;
-        Ok(Arc::new(checked))
+        let (project, _) = stored_project(lake, fingerprint, sessions).await?;
+        Ok(Arc::new(project))
     }
 
     async fn store(&self, lake: &Lake, checked: &CheckedProject) -> Result<()> {
@@ -179,6 +165,30 @@ impl InForce {
         }
         Ok(())
     }
+}
+
+/// The project that the lake keeps under a fingerprint, and its lock.
+pub(crate) async fn stored_project(
+    lake: &Lake,
+    fingerprint: &str,
+    sessions: &Sessions,
+) -> Result<(CheckedProject, SourcesLock)> {
+    let missing = || {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("the lake holds no project \"{fingerprint}\""),
+        )
+    };
+    let bytes = lake
+        .read(&stored_path(fingerprint))
+        .await?
+        .ok_or_else(missing)?;
+    let mut texts: BTreeMap<String, String> =
+        serde_json::from_slice(&bytes).map_err(|source| missing().caused_by(source))?;
+    let lock = texts.remove(LOCK_FILE).unwrap_or_default();
+    let lock = SourcesLock::parse(&lock)?;
+    let checked = check_project(Project::from_texts(texts), &lock, sessions).await?;
+    Ok((checked, lock))
 }
 
 fn stored_path(fingerprint: &str) -> String {

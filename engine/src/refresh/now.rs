@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 const CLOCK_FUNCTIONS: [&str; 3] = ["now", "current_date", "current_time"];
 
 /// Whether a plan's result depends on when it runs.
-pub(super) fn reads_clock(plan: &LogicalPlan) -> DataFusionResult<bool> {
+pub(crate) fn reads_clock(plan: &LogicalPlan) -> DataFusionResult<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
@@ -25,7 +25,7 @@ pub(super) fn reads_clock(plan: &LogicalPlan) -> DataFusionResult<bool> {
 /// The plan with every reading of the clock replaced by `now`, so that all tables of an epoch agree on it.
 ///
 /// Done before optimisation: DataFusion would put its own clock there.
-pub(super) fn bind(plan: LogicalPlan, now: DateTime<Utc>) -> DataFusionResult<LogicalPlan> {
+pub(crate) fn bind(plan: LogicalPlan, now: DateTime<Utc>) -> DataFusionResult<LogicalPlan> {
     let bound = plan.transform_up_with_subqueries(|node| {
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {

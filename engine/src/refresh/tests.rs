@@ -38,9 +38,9 @@ age = "int64"
 "#;
 
 /// A lake, a project and a bronze table that a test writes as ingest would.
-struct World {
+pub(crate) struct World {
     directory: tempfile::TempDir,
-    lake: Lake,
+    pub(crate) lake: Lake,
     bronze: BronzeTable,
     _ingest: Lease,
     seconds: Arc<AtomicI64>,
@@ -48,7 +48,7 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let sql = directory.path().join("sql");
         for (path, text) in [
@@ -76,11 +76,11 @@ impl World {
         }
     }
 
-    fn sql(&self, path: &str) -> PathBuf {
+    pub(crate) fn sql(&self, path: &str) -> PathBuf {
         self.directory.path().join("sql").join(path)
     }
 
-    async fn refresher(&self) -> Refresher {
+    pub(crate) async fn refresher(&self) -> Refresher {
         let lease = Lease::acquire(&self.lake, Role::Refresh).expect("free");
         let project = ProjectConfig {
             path: self.directory.path().join("sql"),
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Appends events `(lsn, op, row)`; a row's id is its key.
-    async fn events(&mut self, events: &[(i64, &str, &str)]) {
+    pub(crate) async fn events(&mut self, events: &[(i64, &str, &str)]) {
         let from = self.next_offset;
         let offsets: Int64Array = (from..).take(events.len()).collect();
         let values: Vec<String> = events
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// The rows of a query at the newest epoch, one text a row.
-    async fn rows(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
         let config = (ReaderConfig::default(), SourceConfig::default());
         let reader = Reader::new(self.lake.clone(), &config.0, &config.1).expect("a reader");
         let newest = reader.latest().await.expect("an epoch");
@@ -183,7 +183,7 @@ fn texts(batch: &RecordBatch) -> Vec<String> {
         .collect()
 }
 
-fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
     std::fs::write(path, text).expect("written");
 }

@@ -11,8 +11,8 @@ use arrow::array::{
 use chrono::{DateTime, Utc};
 use engine::bronze::{BronzeTable, PartitionOffset};
 use engine::{
-    Clock, Freshness, Lake, LakeConfig, Lease, Manifest, Reader, ReaderConfig, Role, SourceConfig,
-    TableName, TableState, bronze,
+    Clock, Lake, LakeConfig, Lease, Manifest, Reader, ReaderConfig, Role, SourceConfig, TableName,
+    TableState, bronze,
 };
 
 const TOPIC: &str = "sportsdata.public.employees";
@@ -72,23 +72,13 @@ fn messages(first: i64, count: usize) -> RecordBatch {
 fn publish(lake: &Lake, epoch: u64, version: u64) {
     let name: TableName = "bronze.employees".parse().expect("a name");
     let state = TableState {
-        attempt: String::new(),
-        reads_clock: false,
-        path: "bronze/employees".to_owned(),
-        version,
-        schema: bronze::schema(),
-        state: Freshness::Fresh,
-        since: epoch,
-        reason: None,
-        rows: None,
-        description: None,
         key: vec!["_partition".to_owned(), "_offset".to_owned()],
-        query: String::new(),
-        inputs: BTreeMap::new(),
-        computed_at: None,
-        digest: None,
-        warnings: BTreeMap::new(),
-        fold: None,
+        ..TableState::new(
+            "bronze/employees".to_owned(),
+            version,
+            bronze::schema(),
+            epoch,
+        )
     };
     let manifest = Manifest {
         unbuilt: BTreeMap::new(),

@@ -1,0 +1,150 @@
+//! How a table is kept up to date, and what that has taken.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::epoch::{EpochLog, Freshness, Manifest, TableState, Work};
+use crate::error::{Error, Result};
+use crate::name::TableName;
+use crate::project::{Expect, MaxAge};
+use crate::reader::Reader;
+
+/// Versions of a table that are looked back at.
+const PAST: usize = 10;
+
+/// Epochs that may be missing between two that are kept, before the history is said to end.
+const GAP: u64 = 64;
+
+/// How one table is kept up to date.
+#[derive(Debug)]
+pub struct Explained {
+    pub table: TableName,
+    pub description: Option<String>,
+    pub state: TableState,
+    pub technique: Technique,
+    /// Tables it reads, with the versions it was made from.
+    pub inputs: BTreeMap<TableName, Option<u64>>,
+    pub rules: Vec<Expect>,
+    pub at_most_every: Option<Duration>,
+    pub fresh: Option<MaxAge>,
+    /// The last versions, newest first.
+    pub past: Vec<Past>,
+}
+
+/// What a refresh of a table does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Technique {
+    /// Folds the messages that are new into the rows of their keys.
+    Fold,
+    /// Computes the whole query anew.
+    Whole,
+}
+
+impl Technique {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fold => "fold",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// Why it is this one, for a person.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Fold => {
+                "@cdc: each new message replaces the row of its key; the messages before are not read again"
+            }
+            Self::Whole => {
+                "the query is computed anew from its inputs whenever one of them changes, and written when the rows differ"
+            }
+        }
+    }
+}
+
+/// One version of a table.
+#[derive(Debug, Clone)]
+pub struct Past {
+    pub epoch: u64,
+    /// The epoch's `now()`.
+    pub at: DateTime<Utc>,
+    pub version: u64,
+    pub rows: Option<u64>,
+    pub work: Option<Work>,
+    pub state: Freshness,
+}
+
+impl Reader {
+    /// How a table is kept up to date as of an epoch.
+    ///
+    /// # Errors
+    /// `NotFound` for a table that the epoch does not hold; `InvalidRequest` for one that no file makes.
+    pub async fn explain(&self, manifest: &Manifest, table: &TableName) -> Result<Explained> {
+        let (project, _) =
+            crate::refresh::stored_project(self.lake(), &manifest.project, self.sessions()).await?;
+        let state = manifest.table(table)?.clone();
+        let file = project.project.file(table).ok_or_else(|| {
+            Error::invalid(format!(
+                "\"{table}\" is not made by a file of the SQL project"
+            ))
+            .hint("Ask about a table of silver or gold; bronze is what ingest received.")
+        })?;
+        let inputs = project.tables.get(table).map(|checked| &checked.inputs);
+        let inputs = inputs.into_iter().flatten();
+        Ok(Explained {
+            table: table.clone(),
+            description: state.description.clone(),
+            technique: match file.directives.cdc {
+                Some(_) => Technique::Fold,
+                None => Technique::Whole,
+            },
+            inputs: inputs
+                .map(|input| (input.clone(), state.inputs.get(input).copied()))
+                .collect(),
+            rules: file.directives.expects.clone(),
+            at_most_every: file.directives.trigger.at_most_every,
+            fresh: file.directives.fresh.clone(),
+            past: past(self.epochs(), manifest, table).await?,
+            state,
+        })
+    }
+}
+
+/// The table's last versions: each epoch says since when its version is there, so the epochs between are not read.
+async fn past(epochs: &EpochLog, newest: &Manifest, table: &TableName) -> Result<Vec<Past>> {
+    let mut past = Vec::new();
+    let mut current = Some(newest.clone());
+    while let Some(manifest) = current.take() {
+        let Some(state) = manifest.tables.get(table) else {
+            break;
+        };
+        let first = match state.since < manifest.epoch {
+            true => epochs.manifest(state.since).await?,
+            false => None,
+        };
+        past.push(Past {
+            epoch: state.since,
+            at: first.as_ref().map_or(manifest.now, |first| first.now),
+            version: state.version,
+            rows: state.rows,
+            work: state.work.clone(),
+            state: state.state,
+        });
+        if past.len() < PAST {
+            current = before(epochs, state.since).await?;
+        }
+    }
+    Ok(past)
+}
+
+/// The nearest epoch before, where one is kept.
+async fn before(epochs: &EpochLog, epoch: u64) -> Result<Option<Manifest>> {
+    for earlier in (epoch.saturating_sub(GAP).max(1)..epoch).rev() {
+        let manifest = epochs.manifest(earlier).await?;
+        if manifest.is_some() {
+            return Ok(manifest);
+        }
+    }
+    Ok(None)
+}

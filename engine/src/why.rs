@@ -1,0 +1,341 @@
+//! Why a row is as it is: the rows, rules and parameters that it rests on, down to the messages they came in.
+
+mod contributions;
+mod evidence;
+mod formulas;
+mod messages;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+use chrono::{DateTime, Utc};
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::prelude::SessionContext;
+
+use self::evidence::Evidence;
+pub use self::formulas::{Formula, Part};
+use crate::epoch::{Manifest, TableState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::name::TableName;
+use crate::project::{CheckedProject, OnViolation, SourcesLock, SqlFile};
+use crate::reader::{Reader, stored_table};
+use crate::refresh::now;
+use crate::session::{Sessions, public_view};
+use crate::snapshots::Snapshots;
+
+/// Rows of one input that are named at most.
+const MAX_ROWS: usize = 200;
+
+/// A row of a table, and everything it was made from.
+#[derive(Debug)]
+pub struct Why {
+    pub table: TableName,
+    pub description: Option<String>,
+    pub epoch: u64,
+    /// The `now()` that the table was computed with.
+    pub computed_at: Option<DateTime<Utc>>,
+    /// Why the table is held, when it is.
+    pub held: Option<String>,
+    /// Key columns and the values asked for.
+    pub key: Vec<(String, String)>,
+    /// The row as readers see it, where there is one.
+    pub row: Option<RecordBatch>,
+    /// How the columns come about.
+    pub formulas: Vec<Formula>,
+    pub rules: Vec<RuleVerdict>,
+    /// Messages the row itself rests on, for a `@cdc` table.
+    pub messages: Option<RecordBatch>,
+    /// The rows it rests on, by table, nearest first.
+    pub inputs: Vec<Input>,
+}
+
+/// The rows of one table that a row rests on.
+#[derive(Debug)]
+pub struct Input {
+    pub table: TableName,
+    /// At most 200 rows.
+    pub rows: RecordBatch,
+    /// Whether there are more.
+    pub more: bool,
+    /// `topic, partition, offset, time, op, source_lsn` by key, for a `@cdc` table.
+    pub messages: Option<RecordBatch>,
+}
+
+/// A rule of the table, judged on this row.
+#[derive(Debug)]
+pub struct RuleVerdict {
+    pub name: String,
+    pub definition: String,
+    pub action: OnViolation,
+    /// None for a rule about the whole table, and where there is no row.
+    pub holds: Option<bool>,
+}
+
+/// What answering needs of a reader.
+struct Asked<'a> {
+    lake: &'a Lake,
+    sessions: &'a Sessions,
+    snapshots: &'a Snapshots,
+    manifest: &'a Manifest,
+    project: CheckedProject,
+    lock: SourcesLock,
+}
+
+impl Reader {
+    /// Why the row with this key is as it is, or is not there, in an epoch.
+    ///
+    /// # Errors
+    /// `NotFound` for a table that the epoch does not hold, or a key of which nothing at all is known;
+    /// `InvalidRequest` for a key that does not fit the table's.
+    pub async fn why(&self, manifest: &Manifest, table: &TableName, key: &[String]) -> Result<Why> {
+        let (project, lock) =
+            crate::refresh::stored_project(self.lake(), &manifest.project, self.sessions()).await?;
+        let asked = Asked {
+            lake: self.lake(),
+            sessions: self.sessions(),
+            snapshots: self.snapshots(),
+            manifest,
+            project,
+            lock,
+        };
+        Box::pin(asked.answer(table, key)).await
+    }
+}
+
+impl Asked<'_> {
+    async fn answer(&self, table: &TableName, key: &[String]) -> Result<Why> {
+        let state = self.manifest.table(table)?;
+        let file = self.project.project.file(table).ok_or_else(|| {
+            Error::invalid(format!(
+                "\"{table}\" is not made by a file of the SQL project"
+            ))
+            .hint("Ask about a table of silver or gold; rows of bronze are messages themselves.")
+        })?;
+        let key = self.key(table, state, key)?;
+        let wanted = predicate(&key);
+        let row = self.row(table, state, wanted.clone()).await?;
+        let mut evidence = Evidence::new(MAX_ROWS);
+        let mut pending = BTreeMap::from([(table.clone(), wanted)]);
+        for name in self.project.order.iter().rev() {
+            let Some(wanted) = pending.remove(name) else {
+                continue;
+            };
+            for contribution in self.contributions(name, wanted).await? {
+                evidence.add(contribution)?;
+            }
+            for (input, rows) in evidence.of_inputs(self.project.tables.get(name)) {
+                let state = self.manifest.table(input)?;
+                pending.insert(input.clone(), rows_of(rows, &state.key)?);
+            }
+        }
+        let messages = self.messages(table, &key_values(&key)).await?;
+        let nothing = row.is_none()
+            && evidence.is_empty()
+            && messages
+                .as_ref()
+                .is_none_or(|messages| messages.num_rows() == 0);
+        if nothing && !key.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("nothing is known of {} in \"{table}\"", shown(&key)),
+            )
+            .hint("Check the key; a text with spaces needs quotes in the shell."));
+        }
+        let mut inputs = Vec::new();
+        for (name, rows, more) in evidence.into_inputs(&self.project.order) {
+            let state = self.manifest.table(&name)?;
+            let messages = self.messages(&name, &keys_in(&rows, &state.key)?).await?;
+            inputs.push(Input {
+                table: name,
+                rows,
+                more,
+                messages,
+            });
+        }
+        Ok(Why {
+            rules: self.rules(file, row.as_ref()).await?,
+            formulas: self.formulas(file, &key).await,
+            table: table.clone(),
+            description: state.description.clone(),
+            epoch: self.manifest.epoch,
+            computed_at: state.computed_at,
+            held: state.reason.clone(),
+            key: key
+                .iter()
+                .map(|(name, value)| (name.clone(), value.to_string()))
+                .collect(),
+            row,
+            messages,
+            inputs,
+        })
+    }
+
+    /// The values asked for, in the types of the key's columns.
+    fn key(
+        &self,
+        table: &TableName,
+        state: &TableState,
+        values: &[String],
+    ) -> Result<Vec<(String, ScalarValue)>> {
+        if values.len() != state.key.len() {
+            let expected = match state.key.as_slice() {
+                [] => "it has no key: ask about the table without one".to_owned(),
+                key => format!("its key is {}", key.join(", ")),
+            };
+            return Err(Error::invalid(format!(
+                "{} key values were given for \"{table}\"",
+                values.len()
+            ))
+            .hint(format!("Give one value a column; {expected}.")));
+        }
+        let mut key = Vec::with_capacity(values.len());
+        for (column, text) in state.key.iter().zip(values) {
+            let wanted = state.schema.field_with_name(column)?.data_type().clone();
+            let value = ScalarValue::try_from_string(text.clone(), &wanted).map_err(|error| {
+                Error::invalid(format!("\"{text}\" is no value of {column}"))
+                    .hint(format!("The column is of type {wanted}."))
+                    .caused_by(error)
+            })?;
+            key.push((column.clone(), value));
+        }
+        Ok(key)
+    }
+
+    async fn row(
+        &self,
+        table: &TableName,
+        state: &TableState,
+        wanted: Expr,
+    ) -> Result<Option<RecordBatch>> {
+        let provider = self.public(table, state.version)?;
+        let schema = provider.schema();
+        let frame = self.sessions.context([])?.read_table(provider)?;
+        let batches = frame.filter(wanted)?.limit(0, Some(1))?.collect().await?;
+        let row = concat_batches(&schema, &batches)?;
+        Ok((row.num_rows() > 0).then_some(row))
+    }
+
+    async fn rules(&self, file: &SqlFile, row: Option<&RecordBatch>) -> Result<Vec<RuleVerdict>> {
+        let mut verdicts = Vec::new();
+        for expect in &file.directives.expects {
+            let holds = match row {
+                Some(row) if expect.is_about_rows() => {
+                    let one = MemTable::try_new(row.schema(), vec![vec![row.clone()]])?;
+                    let table: Arc<dyn TableProvider> = Arc::new(one);
+                    let context = self.sessions.context([(file.name.clone(), table)])?;
+                    let counted = counts(&context, expect.count(&file.name)?, self.at(&file.name));
+                    counted.await.ok().map(|violations| violations == 0)
+                }
+                _ => None,
+            };
+            verdicts.push(RuleVerdict {
+                name: expect.name.clone(),
+                definition: expect.rule.to_string(),
+                action: expect.on_violation,
+                holds,
+            });
+        }
+        Ok(verdicts)
+    }
+
+    /// The `now()` of a table.
+    fn at(&self, name: &TableName) -> DateTime<Utc> {
+        let state = self.manifest.tables.get(name);
+        state
+            .and_then(|state| state.computed_at)
+            .unwrap_or(self.manifest.now)
+    }
+
+    /// A table as readers see it, at a version.
+    fn public(&self, name: &TableName, version: u64) -> Result<Arc<dyn TableProvider>> {
+        let state = TableState {
+            version,
+            ..self.manifest.table(name)?.clone()
+        };
+        let stored = stored_table(self.lake, self.snapshots, name, &state);
+        public_view(name, Arc::new(stored))
+    }
+}
+
+async fn counts(
+    context: &SessionContext,
+    statement: datafusion::sql::parser::Statement,
+    at: DateTime<Utc>,
+) -> Result<i64> {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+
+    let plan = context.state().statement_to_plan(statement).await?;
+    let plan = now::bind(plan, at)?;
+    let batches = context.execute_logical_plan(plan).await?.collect().await?;
+    let first = batches.iter().find(|batch| batch.num_rows() == 1);
+    let violations = first.and_then(|batch| {
+        let column = batch.column(0).as_primitive_opt::<Int64Type>()?;
+        Some(column.value(0))
+    });
+    violations.ok_or_else(|| Error::new(ErrorKind::Internal, "a rule's count gave no number"))
+}
+
+fn predicate(key: &[(String, ScalarValue)]) -> Expr {
+    key.iter()
+        .map(|(column, value)| ident(column).eq(lit(value.clone())))
+        .reduce(Expr::and)
+        .unwrap_or_else(|| lit(true))
+}
+
+fn key_values(key: &[(String, ScalarValue)]) -> Vec<Vec<ScalarValue>> {
+    vec![key.iter().map(|(_, value)| value.clone()).collect()]
+}
+
+/// The keys of some rows.
+fn keys_in(rows: &RecordBatch, key: &[String]) -> Result<Vec<Vec<ScalarValue>>> {
+    let mut keys = Vec::with_capacity(rows.num_rows());
+    for row in 0..rows.num_rows() {
+        let values = key.iter().map(|column| {
+            let index = rows.schema().index_of(column)?;
+            ScalarValue::try_from_array(rows.column(index), row)
+        });
+        keys.push(values.collect::<datafusion::error::Result<_>>()?);
+    }
+    Ok(keys)
+}
+
+/// Selects some rows by their keys; all rows of a table without one.
+fn rows_of(rows: &RecordBatch, key: &[String]) -> Result<Expr> {
+    if key.is_empty() {
+        return Ok(lit(true));
+    }
+    let keys = keys_in(rows, key)?;
+    Ok(among(key, keys))
+}
+
+fn among(key: &[String], keys: Vec<Vec<ScalarValue>>) -> Expr {
+    if let [column] = key {
+        let values = keys.into_iter().flatten().map(lit).collect();
+        return ident(column).in_list(values, false);
+    }
+    keys.into_iter()
+        .filter_map(|values| {
+            let pairs = key.iter().zip(values);
+            pairs
+                .map(|(column, value)| ident(column).eq(lit(value)))
+                .reduce(Expr::and)
+        })
+        .reduce(Expr::or)
+        .unwrap_or_else(|| lit(false))
+}
+
+fn shown(key: &[(String, ScalarValue)]) -> String {
+    let pairs = key
+        .iter()
+        .map(|(column, value)| format!("{column} = {value}"));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

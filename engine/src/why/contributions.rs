@@ -1,0 +1,330 @@
+//! Which rows of its inputs a row of a query's result was made from.
+//!
+//! The query is planned with the key's predicate on top, and DataFusion's own rule moves it down to the scans. Each
+//! scan then carries a struct of its row upwards through joins, filters and projections, as far as the row keeps its
+//! identity: to the result, or to the first aggregate, window or set operation. What arrives there has contributed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, JoinType, TableReference};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::functions::core::expr_fn::named_struct;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, lit,
+};
+use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
+
+use super::{Asked, MAX_ROWS};
+use crate::error::Result;
+use crate::name::{DEFAULT_SCHEMA, TableName};
+use crate::refresh::now;
+
+/// Begins the name of the column that carries a scan's row upwards.
+const CARRIED: &str = "__row_";
+
+/// Rows of one input that contributed, one more than are shown when there are more.
+pub(super) struct Contribution {
+    pub(super) table: TableName,
+    pub(super) rows: RecordBatch,
+}
+
+impl Asked<'_> {
+    /// The rows of its inputs from which the wanted rows of a table were made; none for a `@cdc` table, which is made
+    /// from messages.
+    pub(super) async fn contributions(
+        &self,
+        table: &TableName,
+        wanted: Expr,
+    ) -> Result<Vec<Contribution>> {
+        let Some(file) = self.project.project.file(table) else {
+            return Ok(Vec::new());
+        };
+        if file.directives.cdc.is_some() {
+            return Ok(Vec::new());
+        }
+        let context = self.inputs_of(table)?;
+        let plan = context.state().statement_to_plan(file.statement()).await?;
+        let plan = now::bind(plan, self.at(table))?;
+        let plan = restricted(&context, plan, wanted)?;
+        let mut trace = Trace::default();
+        let traced = trace.plan(&plan)?;
+        trace.arrive(traced)?;
+        let mut contributions = Vec::new();
+        for arrived in trace.arrived {
+            let rows = arrived.rows(&context).await?;
+            contributions.push(Contribution {
+                table: arrived.table,
+                rows,
+            });
+        }
+        Ok(contributions)
+    }
+
+    /// A session that sees a table's inputs at the versions it was made from.
+    pub(super) fn inputs_of(&self, table: &TableName) -> Result<SessionContext> {
+        let state = self.manifest.table(table)?;
+        let mut tables: Vec<(TableName, Arc<dyn TableProvider>)> = Vec::new();
+        for (input, version) in &state.inputs {
+            if self.manifest.tables.contains_key(input) {
+                let whole = self.public(input, *version)?;
+                tables.push((input.clone(), Arc::new(Whole(whole))));
+            }
+        }
+        self.sessions.context(tables)
+    }
+}
+
+/// The plan with a predicate over its result, moved as far down as it goes.
+fn restricted(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    wanted: Expr,
+) -> DataFusionResult<LogicalPlan> {
+    let plan = LogicalPlanBuilder::from(plan).filter(wanted)?.build()?;
+    let state = context.state();
+    let plan = state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})?;
+    let optimizer = Optimizer::with_rules(vec![
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(PushDownFilter::new()),
+    ]);
+    optimizer.optimize(plan, &state, |_, _| {})
+}
+
+/// Rows of one scan, at the last place where they are themselves.
+struct Arrived {
+    table: TableName,
+    plan: LogicalPlan,
+    column: Column,
+}
+
+impl Arrived {
+    async fn rows(&self, context: &SessionContext) -> Result<RecordBatch> {
+        let carried = Expr::Column(self.column.clone());
+        let plan = LogicalPlanBuilder::from(self.plan.clone())
+            .filter(carried.clone().is_not_null())?
+            .project([carried.alias("carried")])?
+            .distinct()?
+            .limit(0, Some(MAX_ROWS + 1))?
+            .build()?;
+        let schema = row_schema(&plan);
+        let batches = context.execute_logical_plan(plan).await?.collect().await?;
+        let rows: Vec<RecordBatch> = batches
+            .iter()
+            .filter_map(|batch| batch.column(0).as_struct_opt())
+            .map(RecordBatch::from)
+            .collect();
+        Ok(concat_batches(&schema, &rows)?)
+    }
+}
+
+fn row_schema(plan: &LogicalPlan) -> SchemaRef {
+    let fields = plan.schema().fields().first();
+    match fields.map(|field| field.data_type()) {
+        Some(DataType::Struct(fields)) => Arc::new(Schema::new(fields.clone())),
+        _ => Arc::new(Schema::empty()),
+    }
+}
+
+/// A plan that carries rows of its scans, and where.
+struct Traced {
+    plan: LogicalPlan,
+    carried: Vec<(TableName, Column)>,
+}
+
+#[derive(Default)]
+struct Trace {
+    scans: usize,
+    arrived: Vec<Arrived>,
+}
+
+impl Trace {
+    fn plan(&mut self, plan: &LogicalPlan) -> DataFusionResult<Traced> {
+        let mut within = Vec::new();
+        plan.apply_subqueries(|subquery| {
+            within.push(subquery.clone());
+            Ok(datafusion::common::tree_node::TreeNodeRecursion::Jump)
+        })?;
+        for subquery in within {
+            let traced = self.plan(&subquery)?;
+            self.arrive(traced)?;
+        }
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(plan, &scan.table_name),
+            LogicalPlan::Projection(_) => self.pass(plan, |expressions, carried| {
+                expressions.extend(carried.iter().cloned().map(Expr::Column));
+            }),
+            LogicalPlan::Filter(_) | LogicalPlan::Repartition(_) => self.pass(plan, |_, _| {}),
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.pass(plan, |_, _| {}),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let mut traced = self.pass(plan, |_, _| {})?;
+                for (_, column) in &mut traced.carried {
+                    *column = Column::new(Some(alias.alias.clone()), column.name.clone());
+                }
+                Ok(traced)
+            }
+            LogicalPlan::Join(join) => match join.join_type {
+                JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                    self.pass(plan, |_, _| {})
+                }
+                JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                    self.one_side(plan, &join.left, &join.right, true)
+                }
+                JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                    self.one_side(plan, &join.right, &join.left, false)
+                }
+            },
+            _ => {
+                for input in plan.inputs() {
+                    let traced = self.plan(input)?;
+                    self.arrive(traced)?;
+                }
+                Ok(Traced {
+                    plan: plan.clone(),
+                    carried: Vec::new(),
+                })
+            }
+        }
+    }
+
+    fn scan(&mut self, plan: &LogicalPlan, name: &TableReference) -> DataFusionResult<Traced> {
+        let schema = name.schema().unwrap_or(DEFAULT_SCHEMA);
+        let Ok(table) = TableName::new(schema, name.table()) else {
+            return Ok(Traced {
+                plan: plan.clone(),
+                carried: Vec::new(),
+            });
+        };
+        let carried = format!("{CARRIED}{}", self.scans);
+        self.scans += 1;
+        let columns: Vec<Expr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
+        let mut parts = Vec::with_capacity(2 * columns.len());
+        for (column, field) in columns.iter().zip(plan.schema().fields()) {
+            parts.extend([lit(field.name().as_str()), column.clone()]);
+        }
+        let with_row = columns
+            .into_iter()
+            .chain([named_struct(parts).alias(carried.as_str())]);
+        Ok(Traced {
+            plan: LogicalPlanBuilder::from(plan.clone())
+                .project(with_row)?
+                .build()?,
+            carried: vec![(table, Column::from_name(carried))],
+        })
+    }
+
+    /// A node whose result still holds the rows of its inputs.
+    fn pass(
+        &mut self,
+        plan: &LogicalPlan,
+        adapt: impl FnOnce(&mut Vec<Expr>, &[Column]),
+    ) -> DataFusionResult<Traced> {
+        let mut inputs = Vec::new();
+        let mut carried = Vec::new();
+        for input in plan.inputs() {
+            let traced = self.plan(input)?;
+            inputs.push(traced.plan);
+            carried.extend(traced.carried);
+        }
+        let columns: Vec<Column> = carried.iter().map(|(_, column)| column.clone()).collect();
+        let mut expressions = plan.expressions();
+        adapt(&mut expressions, &columns);
+        Ok(Traced {
+            plan: plan.with_new_exprs(expressions, inputs)?,
+            carried,
+        })
+    }
+
+    /// A join whose result holds the rows of one side only.
+    fn one_side(
+        &mut self,
+        plan: &LogicalPlan,
+        kept: &LogicalPlan,
+        tested: &LogicalPlan,
+        kept_is_left: bool,
+    ) -> DataFusionResult<Traced> {
+        let arriving = self.plan(tested)?;
+        self.arrive(arriving)?;
+        let kept = self.plan(kept)?;
+        let inputs = match kept_is_left {
+            true => vec![kept.plan, tested.clone()],
+            false => vec![tested.clone(), kept.plan],
+        };
+        Ok(Traced {
+            plan: plan.with_new_exprs(plan.expressions(), inputs)?,
+            carried: kept.carried,
+        })
+    }
+
+    /// What a plan carries goes no further.
+    fn arrive(&mut self, traced: Traced) -> DataFusionResult<()> {
+        for (table, column) in traced.carried {
+            self.arrived.push(Arrived {
+                table,
+                plan: traced.plan.clone(),
+                column,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A table that planning takes as one, whatever view it is made of.
+struct Whole(Arc<dyn TableProvider>);
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Whole").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for Whole {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        self.0.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        self.0.scan(state, projection, filters, limit).await
+    }
+}
