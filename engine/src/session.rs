@@ -56,6 +56,7 @@ impl SourceConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Sessions {
     state: Arc<SessionState>,
+    timezone: Tz,
 }
 
 impl Sessions {
@@ -85,7 +86,13 @@ impl Sessions {
         }
         Ok(Self {
             state: Arc::new(state),
+            timezone,
         })
+    }
+
+    /// The zone of the naive times in source tables.
+    pub(crate) fn timezone(&self) -> Tz {
+        self.timezone
     }
 
     /// A session that sees exactly `tables`.

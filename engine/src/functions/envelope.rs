@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
@@ -9,6 +10,7 @@ use datafusion::logical_expr::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::logical::LogicalTypes;
 use super::unavailable::{may_hold, nulled};
 
 /// Which state of the row a change event is asked for.
@@ -46,6 +48,8 @@ struct Images<'a> {
     after: Option<&'a RawValue>,
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    schema: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -75,21 +79,35 @@ impl ScalarUDFImpl for EnvelopeImage {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let values = arrays[0].as_binary::<i32>();
         let keys = arrays.get(1).map(|keys| keys.as_binary::<i32>());
+        // Messages of a topic have the same schema until it changes.
+        let mut known: Option<(&str, LogicalTypes)> = None;
         let mut images = StringBuilder::with_capacity(values.len(), values.values().len() / 2);
         for row in 0..values.len() {
             let value = values.is_valid(row).then(|| values.value(row));
             let key = keys
                 .filter(|keys| keys.is_valid(row))
                 .map(|keys| keys.value(row));
-            let image = value.and_then(|value| self.of(value, key));
-            // A fold takes what is not known from an older event, or has nothing for it.
-            let nulled = image
-                .filter(|_| self.image == Image::Current && value.is_some_and(may_hold))
-                .and_then(nulled);
-            match nulled {
-                Some(nulled) => images.append_value(nulled),
-                None => images.append_option(image),
+            let Some((mut image, schema)) = value.and_then(|value| self.of(value, key)) else {
+                images.append_null();
+                continue;
+            };
+            if let Some(schema) = schema {
+                if known.as_ref().is_none_or(|(known, _)| *known != schema) {
+                    known = Some((schema, LogicalTypes::of(schema)));
+                }
+                let types = known.as_ref().map(|(_, types)| types);
+                if let Some(applied) = types.and_then(|types| types.applied(&image)) {
+                    image = Cow::Owned(applied);
+                }
             }
+            // A fold takes what is not known from an older event, or has nothing for it.
+            if self.image == Image::Current
+                && value.is_some_and(may_hold)
+                && let Some(nulled) = nulled(&image)
+            {
+                image = Cow::Owned(nulled);
+            }
+            images.append_value(image);
         }
         let images: ArrayRef = Arc::new(images.finish());
         super::columnar(&args.args, images)
@@ -97,9 +115,14 @@ impl ScalarUDFImpl for EnvelopeImage {
 }
 
 impl EnvelopeImage {
-    fn of<'a>(&self, value: &'a [u8], key: Option<&'a [u8]>) -> Option<&'a str> {
+    /// The image as it stands in the message, and the schema that explains it.
+    fn of<'a>(
+        &self,
+        value: &'a [u8],
+        key: Option<&'a [u8]>,
+    ) -> Option<(Cow<'a, str>, Option<&'a str>)> {
         let inner = images_of(value)?;
-        match self.image {
+        let image = match self.image {
             Image::Before => inner.before.and_then(object),
             Image::After => inner.after.and_then(object),
             Image::Current => inner
@@ -107,7 +130,8 @@ impl EnvelopeImage {
                 .and_then(object)
                 .or_else(|| inner.before.and_then(object))
                 .or_else(|| key_object(key?)),
-        }
+        };
+        Some((Cow::Borrowed(image?), inner.schema.map(RawValue::get)))
     }
 }
 
@@ -120,7 +144,11 @@ fn images_of(value: &[u8]) -> Option<Images<'_>> {
     let outer: Images<'_> = serde_json::from_slice(value).ok()?;
     match outer.payload {
         Some(payload) if outer.after.is_none() && outer.before.is_none() => {
-            serde_json::from_str(payload.get()).ok()
+            let inner: Images<'_> = serde_json::from_str(payload.get()).ok()?;
+            Some(Images {
+                schema: outer.schema,
+                ..inner
+            })
         }
         _ => Some(outer),
     }
@@ -149,10 +177,8 @@ mod tests {
             signature: Signature::any(1, Volatility::Immutable),
             image: wanted,
         };
-        assert_eq!(
-            function.of(value.as_bytes(), Some(key.as_bytes())),
-            expected
-        );
+        let found = function.of(value.as_bytes(), Some(key.as_bytes()));
+        assert_eq!(found.as_ref().map(|(image, _)| &**image), expected);
     }
 
     #[test]

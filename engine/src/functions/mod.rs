@@ -1,8 +1,10 @@
 //! SQL functions of the lake beside DataFusion's own.
 
+mod debezium_decimal;
 mod envelope;
 mod local_date;
 mod local_timestamp;
+mod logical;
 mod unavailable;
 
 use arrow::array::ArrayRef;
@@ -16,11 +18,15 @@ pub(crate) use unavailable::UNAVAILABLE_FIELDS;
 /// Every function that a project's SQL may call.
 pub(crate) fn all(timezone: Tz) -> Vec<ScalarUDF> {
     vec![
+        debezium_decimal::function(),
         local_date::function(timezone),
         local_timestamp::function(timezone),
         unavailable::function(),
     ]
 }
+
+/// The functions among them whose result depends on the source's time zone.
+pub(crate) const ZONED: [&str; 2] = ["local_date", "local_timestamp"];
 
 /// An array result, or a scalar where every argument was one.
 fn columnar(arguments: &[ColumnarValue], result: ArrayRef) -> Result<ColumnarValue> {

@@ -45,7 +45,7 @@ pub(super) fn may_hold(value: &[u8]) -> bool {
 
 /// The row with every value that is not known replaced by null; none where all are known.
 pub(super) fn nulled(row: &str) -> Option<String> {
-    let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_str(row).ok()?;
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(row).ok()?;
     let null = RawValue::from_string("null".to_owned()).ok()?;
     let mut found = false;
     for value in fields.values_mut() {
@@ -59,12 +59,12 @@ pub(super) fn nulled(row: &str) -> Option<String> {
 }
 
 /// Names of the row's fields whose value is not known, sorted.
-fn names(row: &str) -> Option<Vec<&str>> {
-    let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(row).ok()?;
+fn names(row: &str) -> Option<Vec<String>> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(row).ok()?;
     let unknown = fields
         .into_iter()
         .filter(|(_, value)| is_unavailable(value.get()));
-    let names: Vec<&str> = unknown.map(|(name, _)| name).collect();
+    let names: Vec<String> = unknown.map(|(name, _)| name).collect();
     (!names.is_empty()).then_some(names)
 }
 
@@ -83,7 +83,8 @@ fn is_unavailable(json: &str) -> bool {
             !items.is_empty() && (items.iter().all(is_form) || is_bytes_of_text(&items))
         }
         Some(b'{') => {
-            let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+            let fields: BTreeMap<String, &RawValue> =
+                serde_json::from_str(json).unwrap_or_default();
             match (fields.len(), fields.get("value")) {
                 (1, _) => fields.contains_key(TEXT),
                 // A number of any scale: `{"scale": .., "value": base64}`.
@@ -158,7 +159,7 @@ mod tests {
     fn check(value: &str, expected: bool) {
         let row = format!(r#"{{"id":1,"v":{value}}}"#);
         assert_eq!(may_hold(row.as_bytes()), expected || value.contains(TEXT));
-        assert_eq!(names(&row), expected.then(|| vec!["v"]));
+        assert_eq!(names(&row), expected.then(|| vec!["v".to_owned()]));
         let nulled = nulled(&row);
         assert_eq!(
             nulled.as_deref(),

@@ -66,10 +66,13 @@ pub async fn check(folder: &Path, source: &SourceConfig) -> Result<CheckedProjec
 /// Plans every file against its inputs' columns. Files that read a bad one are left out of the
 /// result and, when they could be planned no further, not reported a second time.
 pub(crate) async fn check_project(
-    project: Project,
+    mut project: Project,
     lock: &SourcesLock,
     sessions: &Sessions,
 ) -> Result<CheckedProject> {
+    for file in &mut project.files {
+        file.learn_zone(sessions.timezone().name());
+    }
     let files: BTreeMap<TableName, &SqlFile> = project
         .files
         .iter()

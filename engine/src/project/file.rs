@@ -5,6 +5,7 @@ use datafusion::sql::parser::Statement as PlannerStatement;
 use sha2::{Digest, Sha256};
 use sqlparser::ast::{
     Expr, Query, SetExpr, Spanned, Statement, Value, ValueWithSpan, Visit, Visitor,
+    visit_expressions,
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
@@ -13,6 +14,7 @@ use super::directive::{self, Directives};
 use super::piece::Piece;
 use super::syntax;
 use crate::depth;
+use crate::functions;
 use crate::name::TableName;
 
 /// Counts the physical layouts of `@cdc` tables: tables of an older one are built anew.
@@ -33,6 +35,8 @@ pub struct SqlFile {
     pub sql: String,
     /// The path a person sees.
     pub(super) shown_path: String,
+    /// The source's time zone, where the query reads it.
+    zone: Option<String>,
 }
 
 impl SqlFile {
@@ -72,6 +76,7 @@ impl SqlFile {
                 directives,
                 query,
                 shown_path: shown_path.to_owned(),
+                zone: None,
             }),
             Ok(_) => Err(problems),
             Err(problem) => {
@@ -93,7 +98,23 @@ impl SqlFile {
         PlannerStatement::Statement(Box::new(Statement::Query(self.query.clone())))
     }
 
-    /// Changes when the rows could: the query, the key or the fold. Comments and whitespace do not count.
+    /// Takes note of the source's time zone where the query reads it, so that another zone counts as another query.
+    pub(super) fn learn_zone(&mut self, zone: &str) {
+        let reads_it = visit_expressions(&*self.query, |expr| match expr {
+            Expr::Function(function) => {
+                let name = function.name.to_string().to_lowercase();
+                match functions::ZONED.contains(&name.as_str()) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        self.zone = reads_it.is_break().then(|| zone.to_owned());
+    }
+
+    /// Changes when the rows could: the query, the key, the fold or the time zone it reads. Comments and whitespace do
+    /// not count.
     pub fn query_fingerprint(&self) -> String {
         let mut text = format!("query {}\n", self.query);
         for column in &self.directives.key {
@@ -107,6 +128,9 @@ impl SqlFile {
             if let Some(condition) = &cdc.delete_when {
                 let _ = writeln!(text, "delete when {condition}");
             }
+        }
+        if let Some(zone) = &self.zone {
+            let _ = writeln!(text, "zone {zone}");
         }
         sha256(&text)
     }

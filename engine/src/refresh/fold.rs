@@ -10,8 +10,10 @@ mod evaluator;
 mod events;
 mod kept;
 mod keys;
+mod progress;
 mod replace;
 mod slot;
+mod spill;
 mod statement;
 mod verdict;
 mod winners;
@@ -24,6 +26,7 @@ use datafusion::logical_expr::{Expr, ident, lit};
 use self::columns::FoldColumns;
 use self::events::{Events, Folding};
 use self::keys::Place;
+use self::spill::Buckets;
 use self::statement::FoldStatements;
 use self::verdict::Verdicts;
 use self::winners::Winners;
@@ -36,6 +39,29 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::project::SqlFile;
+
+/// The part of the memory limit that the winners of a fold may take.
+const SHARE_OF_MEMORY: usize = 2;
+
+/// What an event is expected to take in memory at least, bytes.
+const EXPECTED_BYTES: usize = 64;
+
+const TOO_LARGE: &str = "the events do not fit into memory";
+
+/// The new events of a fold.
+enum Gathered {
+    Kept(Winners),
+    Divided(Buckets),
+}
+
+impl Gathered {
+    fn emptied(&self) -> Option<&Place> {
+        match self {
+            Self::Kept(winners) => winners.emptied(),
+            Self::Divided(buckets) => buckets.emptied(),
+        }
+    }
+}
 
 /// How much of a table a turn may touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +109,7 @@ impl Refresher {
         let goes_on = !self.is_made_from_the_start();
         let last = last.filter(|last| goes_on && builds_on(last, file, &layout, &declared, inputs));
         let from = last.map(|last| &last.inputs);
-        let mut folding = Folding {
+        let folding = Folding {
             next,
             intent,
             inputs,
@@ -97,16 +123,12 @@ impl Refresher {
         let emptied_before = known.emptied.as_deref().map(Place::of);
         let is_committed = self.committed(intent, &file.name, &layout).await?;
 
-        let mut winners = Winners::new(folding.columns.clone())?;
-        if let Some(emptied) = &emptied_before {
-            winners.empty_before(emptied.clone());
-        }
         let only = is_committed.then(truncates);
-        self.each_event(&folding, only, |events| winners.push(&events))
-            .await?;
+        let gathered = self.gather(&folding, only, emptied_before.as_ref()).await?;
+        let emptied = gathered.emptied();
         let state = FoldState {
             rules: Verdicts::fingerprint(file),
-            emptied: winners.emptied().map(Place::parts),
+            emptied: emptied.map(Place::parts),
         };
         if is_committed {
             let table = self.writer_of(&file.name, &layout).await?;
@@ -117,17 +139,62 @@ impl Refresher {
         let extent = match last {
             None => Extent::Everything,
             Some(_) => Extent::Changes {
-                emptied: winners.emptied() != emptied_before.as_ref(),
+                emptied: emptied != emptied_before.as_ref(),
                 rejudged: known.rules != state.rules,
             },
         };
         let verdicts = Verdicts::new(&self.sessions, file, &folding.columns, intent.now).await?;
-        let mut candidate = self
-            .replace_keys(&folding, layout, winners, &verdicts, extent)
-            .await?;
-        folding.events = None;
+        let mut candidate = match gathered {
+            Gathered::Kept(winners) => {
+                self.replace_keys(&folding, layout, winners, &verdicts, extent)
+                    .await?
+            }
+            Gathered::Divided(buckets) => {
+                self.replace_all(&folding, layout, buckets, &verdicts, extent)
+                    .await?
+            }
+        };
         candidate.fold = Some(state);
         Ok(candidate)
+    }
+
+    /// The new events: their winners, or all of them in files where they would not fit into memory.
+    async fn gather(
+        &self,
+        folding: &Folding<'_>,
+        only: Option<Expr>,
+        emptied: Option<&Place>,
+    ) -> Result<Gathered> {
+        let limit = self.config.memory_limit_bytes / SHARE_OF_MEMORY;
+        let messages = folding.events.as_ref().map_or(0, Events::messages);
+        let expected = usize::try_from(messages).unwrap_or(usize::MAX);
+        if expected.saturating_mul(EXPECTED_BYTES) <= limit {
+            let mut winners = Winners::new(folding.columns.clone())?;
+            emptied
+                .into_iter()
+                .for_each(|place| winners.empty_before(place.clone()));
+            let gathered = self.each_event(folding, only.clone(), |events| {
+                winners.push(&events)?;
+                match winners.bytes() > limit {
+                    true => Err(Error::new(ErrorKind::ResourceExhausted, TOO_LARGE)),
+                    false => Ok(()),
+                }
+            });
+            match gathered.await {
+                Ok(()) => return Ok(Gathered::Kept(winners)),
+                Err(error) if winners.bytes() > limit => drop(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let runtime = self.sessions.context([])?.runtime_env();
+        let mut buckets = Buckets::new(&folding.columns, &runtime)?;
+        emptied
+            .into_iter()
+            .for_each(|place| buckets.empty_before(place.clone()));
+        self.each_event(folding, only, |events| buckets.push(events))
+            .await?;
+        buckets.flush()?;
+        Ok(Gathered::Divided(buckets))
     }
 
     async fn events(
@@ -140,16 +207,18 @@ impl Refresher {
         let Some((name, to)) = bronze.and_then(|name| Some((name, *inputs.get(name)?))) else {
             return Ok(None);
         };
-        let all = self.snapshots.files(&Lake::table_path(name), to).await?;
         let known = from.and_then(|from| from.get(name).copied());
         let new = match known {
             Some(from) => self.bronze.files_added(name, from, to).await?,
-            None => all.as_ref().clone(),
+            None => {
+                let path = Lake::table_path(name);
+                self.snapshots.files(&path, to).await?.as_ref().clone()
+            }
         };
         Ok(Some(Events {
             table: name.clone(),
             new,
-            all,
+            version: to,
         }))
     }
 }

@@ -15,6 +15,7 @@ use super::winners::{Key, Winners};
 use crate::delta::DataFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hidden::KEPT;
+use crate::lake::Lake;
 use crate::refresh::Refresher;
 
 /// Keys whose messages are fetched from bronze together.
@@ -29,9 +30,9 @@ pub(super) struct StoredRow {
 }
 
 /// A row to be made from several events.
-struct Patched {
-    last: Telling,
-    kept: Kept,
+pub(super) struct Patched {
+    pub(super) last: Telling,
+    pub(super) kept: Kept,
 }
 
 impl Refresher {
@@ -76,6 +77,16 @@ impl Refresher {
                 patched.push(Patched { last, kept });
             }
         }
+        self.patch_all(folding, winners, &patched).await
+    }
+
+    /// Makes rows from several events the winners of their keys.
+    pub(super) async fn patch_all(
+        &self,
+        folding: &Folding<'_>,
+        winners: &mut Winners,
+        patched: &[Patched],
+    ) -> Result<()> {
         for patched in patched.chunks(KEYS_A_FETCH) {
             for rows in self.patch(folding, patched).await? {
                 winners.settle(rows)?;
@@ -154,8 +165,9 @@ impl Refresher {
         }
         columns.sort_unstable();
         columns.dedup();
-        let files: Vec<DataFile> = events
-            .all
+        let path = Lake::table_path(&events.table);
+        let all = self.snapshots.files(&path, events.version).await?;
+        let files: Vec<DataFile> = all
             .iter()
             .filter(|file| may_hold(file, wanted))
             .cloned()

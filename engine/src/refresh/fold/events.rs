@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::columns::FoldColumns;
 use super::evaluator::Evaluator;
+use super::progress::Progress;
 use super::slot::Slot;
 use super::statement::FoldStatements;
 use crate::bronze;
@@ -32,8 +33,15 @@ pub(super) struct Events {
     pub(super) table: TableName,
     /// Files that are new to the fold.
     pub(super) new: Vec<DataFile>,
-    /// Every file, for what an older event says.
-    pub(super) all: Arc<Vec<DataFile>>,
+    /// Version of the table that the fold reads.
+    pub(super) version: u64,
+}
+
+impl Events {
+    /// How many messages are new, as far as the files say.
+    pub(super) fn messages(&self) -> u64 {
+        self.new.iter().filter_map(|file| file.rows).sum()
+    }
 }
 
 /// One fold: what it reads and how.
@@ -59,7 +67,8 @@ impl Refresher {
         let Some(events) = &folding.events else {
             return Ok(());
         };
-        let messages: u64 = events.new.iter().filter_map(|file| file.rows).sum();
+        let messages = events.messages();
+        let progress = Progress::new(&folding.file.name, messages);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers =
             usize::try_from(messages / MESSAGES_A_WORKER + 1).map_or(cores, |n| n.min(cores));
@@ -71,7 +80,7 @@ impl Refresher {
         let messages = self
             .messages(events, events.new.clone(), only, &read.unwrap_or_default())
             .await?;
-        let messages = Arc::new(Mutex::new(messages));
+        let messages = Arc::new(Mutex::new((messages, progress)));
         let (sender, mut evaluated) = mpsc::channel(workers * 2);
         let mut work = JoinSet::new();
         for evaluator in evaluators {
@@ -143,13 +152,18 @@ impl Refresher {
 
 async fn evaluate(
     mut evaluator: Evaluator,
-    messages: Arc<Mutex<SendableRecordBatchStream>>,
+    messages: Arc<Mutex<(SendableRecordBatchStream, Progress)>>,
     sender: mpsc::Sender<Result<RecordBatch>>,
 ) {
     loop {
-        let next = messages.lock().await.next().await;
-        let Some(batch) = next else {
-            return;
+        let batch = {
+            let mut reading = messages.lock().await;
+            let Some(batch) = reading.0.next().await else {
+                return;
+            };
+            let rows = batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+            reading.1.add(rows);
+            batch
         };
         let batch = match batch {
             Ok(batch) => evaluator.messages(&batch).await,

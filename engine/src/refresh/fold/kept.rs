@@ -146,20 +146,20 @@ pub(super) fn merged(value: &[u8], sources: &[(&BTreeSet<String>, &[u8])]) -> Op
         .collect();
     for (fields, image) in &images {
         for field in *fields {
-            row.insert(field, image.get(field.as_str()).copied().unwrap_or(&null));
+            row.insert(field.clone(), image.get(field).copied().unwrap_or(&null));
         }
     }
     let after = raw(&row)?;
-    inner.insert("after", &after);
+    inner.insert("after".to_owned(), &after);
     let text = raw(&inner)?;
     if !is_wrapped {
         return Some(text.get().as_bytes().to_vec());
     }
-    outer.insert("payload", &text);
+    outer.insert("payload".to_owned(), &text);
     Some(raw(&outer)?.get().as_bytes().to_vec())
 }
 
-type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 fn after_of(value: &[u8]) -> Option<Fields<'_>> {
     let outer: Fields<'_> = serde_json::from_slice(value).ok()?;

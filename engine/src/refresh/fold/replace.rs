@@ -6,13 +6,15 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
+use deltalake_core::kernel::Add;
 use futures::StreamExt;
 
-use super::columns::column;
+use super::columns::{FoldColumns, column};
 use super::complete::StoredRow;
 use super::events::Folding;
 use super::kept::Kept;
 use super::keys::{Keys, Place};
+use super::spill::Buckets;
 use super::verdict::Verdicts;
 use super::winners::{Key, Winners};
 use super::{Extent, candidate};
@@ -99,20 +101,63 @@ impl Refresher {
             staged.write(&verdicts.judge(&batch?).await?).await?;
         }
         let adds = staged.finish().await?;
-        let table = self.writer_of(&file.name, &layout).await?;
-        let schema_changed = table.schema()?.fields() != layout.schema.fields();
-        let change = Change {
-            removes: table.removes(|path| rewritten.contains(path))?,
-            schema: schema_changed.then(|| layout.schema.clone()),
-            adds,
-            ..Change::default()
-        };
+        let change = self
+            .change(folding, &layout, adds, |path| rewritten.contains(path))
+            .await?;
         let mut files: Vec<DataFile> = change.adds.iter().map(DataFile::from).collect();
         files.extend(
             all.into_iter()
                 .filter(|file| !rewritten.contains(&file.path)),
         );
         Ok(candidate(files, Some(change), layout))
+    }
+
+    /// Builds the whole table from divided events, and from its stored rows unless all is built anew.
+    pub(super) async fn replace_all(
+        &mut self,
+        folding: &Folding<'_>,
+        layout: TableLayout,
+        mut buckets: Buckets,
+        verdicts: &Verdicts,
+        extent: Extent,
+    ) -> Result<Candidate> {
+        let name = &folding.file.name;
+        if extent != Extent::Everything {
+            for file in self.writer_of(name, &layout).await?.files()? {
+                let mut rows = self.stored_rows(folding, &layout, &file).await?;
+                while let Some(batch) = rows.next().await {
+                    buckets.push(FoldColumns::widened(&batch?, &folding.columns.event)?)?;
+                }
+            }
+        }
+        let mut rows = self
+            .fold_divided(folding, buckets.finish()?, verdicts)
+            .await?;
+        let mut staged = self.writer_of(name, &layout).await?.stage(&layout);
+        while let Some(batch) = rows.next().await {
+            staged.write(&batch?).await?;
+        }
+        let adds = staged.finish().await?;
+        let change = self.change(folding, &layout, adds, |_| true).await?;
+        let files = change.adds.iter().map(DataFile::from).collect();
+        Ok(candidate(files, Some(change), layout))
+    }
+
+    async fn change(
+        &mut self,
+        folding: &Folding<'_>,
+        layout: &TableLayout,
+        adds: Vec<Add>,
+        removed: impl Fn(&str) -> bool,
+    ) -> Result<Change> {
+        let table = self.writer_of(&folding.file.name, layout).await?;
+        let schema_changed = table.schema()?.fields() != layout.schema.fields();
+        Ok(Change {
+            removes: table.removes(removed)?,
+            schema: schema_changed.then(|| layout.schema.clone()),
+            adds,
+            ..Change::default()
+        })
     }
 
     pub(super) async fn stored_rows(

@@ -1,5 +1,8 @@
+mod history;
+mod memory;
 mod quarantine;
 mod truncate;
+mod types;
 mod unavailable;
 mod world;
 
@@ -13,6 +16,9 @@ const THINGS: &str = "-- @key id
 -- @expect positive: n > 0 ON VIOLATION DROP
 SELECT CAST(after ->> 'id' AS BIGINT) AS id, CAST(after ->> 'n' AS BIGINT) AS n, after ->> 't' AS t
 FROM bronze.things";
+
+/// The value of `t` where the source does not know it.
+const UNKNOWN: &str = "__debezium_unavailable_value";
 
 async fn things(world: &World) -> Vec<String> {
     world

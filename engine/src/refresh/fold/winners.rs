@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use super::columns::{FoldColumns, column, kept_out};
 use super::keys::{KeyReader, Place};
 use crate::error::Result;
-use crate::hidden::{DELETED, RULE, WITHOUT_KEY};
+use crate::hidden::{DELETED, KEPT, RULE, WITHOUT_KEY};
 
 /// Rows kept in memory may outnumber the winners by this factor before the losers are dropped.
 const SLACK: usize = 2;
@@ -36,7 +36,7 @@ pub(super) struct Winners {
     winners: HashMap<Key, Winner>,
     /// Place of the last event that emptied the table: what sorts before it is gone.
     emptied: Option<Place>,
-    /// Keys with an event that left fields out.
+    /// Keys with an event that left fields out, or a row made from several.
     incomplete: HashSet<Key>,
 }
 
@@ -58,6 +58,7 @@ impl Winners {
         let index = self.batches.len();
         let keys = self.reader.read(events)?;
         let deleted: BooleanArray = column::<BooleanArray>(events, DELETED)?.clone();
+        let kept: StringArray = column::<StringArray>(events, KEPT)?.clone();
         let is_deleted = |row| deleted.is_valid(row) && deleted.value(row);
         let mut loose = false;
         let mut wins = false;
@@ -72,7 +73,8 @@ impl Winners {
             }
             loose |= !keys.has_key(row);
             let key = keys.key(row);
-            if keys.unavailable(row).is_some() && !self.incomplete.contains(key) {
+            let has_all = keys.unavailable(row).is_none() && kept.is_null(row);
+            if !has_all && !self.incomplete.contains(key) {
                 self.incomplete.insert(key.into());
             }
             wins |= self.offer(key, keys.place(row), index, row);
@@ -138,10 +140,6 @@ impl Winners {
     /// Memory held, bytes.
     pub(super) fn bytes(&self) -> usize {
         self.held_bytes + self.winners.len() * WINNER_BYTES
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.winners.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

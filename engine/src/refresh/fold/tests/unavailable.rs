@@ -1,7 +1,5 @@
 use super::*;
 
-const UNKNOWN: &str = "__debezium_unavailable_value";
-
 fn row(n: i64, t: &str) -> String {
     format!(r#"{{"id":1,"n":{n},"t":"{t}"}}"#)
 }
