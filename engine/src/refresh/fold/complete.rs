@@ -9,7 +9,7 @@ use futures::StreamExt;
 
 use super::columns::{FoldColumns, column, with_columns};
 use super::events::{Events, Folding};
-use super::kept::{Kept, Telling, merged, resolve};
+use super::kept::{Kept, Telling, add, merged, resolve};
 use super::keys::KeyReader;
 use super::winners::{Key, Winners};
 use crate::delta::DataFile;
@@ -204,7 +204,10 @@ fn listen(
             continue;
         }
         if let Some(tellings) = tellings.get_mut(keys.key(row)) {
-            tellings.push(Telling::new(keys.place(row), keys.unavailable(row))?);
+            add(
+                tellings,
+                Telling::new(keys.place(row), keys.unavailable(row))?,
+            );
         }
     }
     Ok(())

@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 use super::keys::Place;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Events of a key that are kept in memory before those that cannot matter are left out.
+const MANY: usize = 64;
+
 /// Where the fields come from that the event of a row left out: for each the newest older event that has it.
 ///
 /// The newest event that has a field gives it, so the order in which events come does not matter.
@@ -128,6 +131,16 @@ pub(super) fn resolve(
     ))
 }
 
+/// Adds an event to those of its key. Of many only those that can matter stay: the last, and the newest for each field.
+pub(super) fn add(tellings: &mut Vec<Telling>, telling: Telling) {
+    tellings.push(telling);
+    if tellings.len() > MANY
+        && let Some((last, kept)) = resolve(std::mem::take(tellings), None)
+    {
+        *tellings = kept.tellings(last.place.bytes());
+    }
+}
+
 /// An envelope with some fields of its `after` as other envelopes have them; NULL where one has no such field.
 pub(super) fn merged(value: &[u8], sources: &[(&BTreeSet<String>, &[u8])]) -> Option<Vec<u8>> {
     let mut outer: Fields<'_> = serde_json::from_slice(value).ok()?;
@@ -218,6 +231,22 @@ mod tests {
         assert_eq!(cut.open.iter().collect::<Vec<_>>(), ["b"]);
         let read = Kept::parse(&cut.json().expect("JSON").expect("some")).expect("read");
         assert_eq!(read, cut);
+    }
+
+    #[test]
+    fn of_many_events_those_that_matter_stay() {
+        let event = |lsn: i64| match lsn % 50 {
+            7 => telling(lsn, &[]),
+            23 => telling(lsn, &["a"]),
+            _ => telling(lsn, &["a", "b"]),
+        };
+        let all: Vec<Telling> = (0..1_000).map(|step| event(step * 389 % 1_000)).collect();
+        let mut some = Vec::new();
+        for telling in all.clone() {
+            add(&mut some, telling);
+            assert!(some.len() <= MANY);
+        }
+        assert_eq!(resolve(some, None), resolve(all, None));
     }
 
     #[test]

@@ -17,8 +17,9 @@ use datafusion::physical_plan::{EmptyRecordBatchStream, SpillManager};
 use futures::StreamExt;
 
 use super::columns::{FoldColumns, column};
+use super::complete::Patched;
 use super::events::Folding;
-use super::kept::{Kept, Telling};
+use super::kept::{Kept, Telling, add, resolve};
 use super::keys::{KeyReader, Place};
 use super::verdict::Verdicts;
 use super::winners::{Key, Winners};
@@ -239,12 +240,12 @@ impl Refresher {
     ) -> Result<()> {
         let mut patched = Vec::new();
         for (_, Tellings { events, stored }) in tellings {
-            let decided = super::kept::resolve(events, winners.emptied());
+            let decided = resolve(events, winners.emptied());
             if let Some((last, kept)) = decided
                 && !kept.is_empty()
                 && stored.as_ref() != Some(&(last.place.clone(), kept.clone()))
             {
-                patched.push(super::complete::Patched { last, kept });
+                patched.push(Patched { last, kept });
             }
         }
         self.patch_all(folding, winners, &patched).await
@@ -285,7 +286,7 @@ async fn tellings(
                 told.stored = Some((keys.place(row).into(), kept));
             } else {
                 let telling = Telling::new(keys.place(row), keys.unavailable(row))?;
-                told.events.push(telling);
+                add(&mut told.events, telling);
             }
         }
     }

@@ -18,6 +18,9 @@ const LOSERS: usize = 65_536;
 /// Bytes around a winner in the map.
 const WINNER_BYTES: usize = 160;
 
+/// Bytes that deciding a key with left-out fields takes.
+const INCOMPLETE_BYTES: usize = 2_048;
+
 /// Key of a row, encoded.
 pub(super) type Key = Box<[u8]>;
 
@@ -139,7 +142,8 @@ impl Winners {
 
     /// Memory held, bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.held_bytes + self.winners.len() * WINNER_BYTES
+        let keys = self.winners.len() * WINNER_BYTES;
+        self.held_bytes + keys + self.incomplete.len() * INCOMPLETE_BYTES
     }
 
     pub(super) fn is_empty(&self) -> bool {
