@@ -2,8 +2,8 @@ mod history;
 mod memory;
 mod quarantine;
 mod truncate;
-mod types;
 mod unavailable;
+mod values;
 mod world;
 
 use self::world::World;

@@ -209,10 +209,14 @@ impl Winners {
     pub(super) fn rows(&self) -> impl Iterator<Item = Result<RecordBatch>> + Send {
         let mut keys: Vec<_> = self.winners.iter().collect();
         keys.sort_unstable_by(|a, b| a.0.cmp(b.0));
-        let indices: Vec<(usize, usize)> = keys
-            .iter()
-            .map(|(_, winner)| (winner.batch, winner.row))
-            .collect();
+        let winners = keys.into_iter().map(|(_, winner)| winner);
+        self.rows_of(winners.map(|winner| (winner.batch, winner.row)).collect())
+    }
+
+    fn rows_of(
+        &self,
+        indices: Vec<(usize, usize)>,
+    ) -> impl Iterator<Item = Result<RecordBatch>> + Send {
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let mut from = 0;
         std::iter::from_fn(move || {
@@ -224,7 +228,9 @@ impl Winners {
     }
 
     fn drop_losers(&mut self) -> Result<()> {
-        let kept: Vec<RecordBatch> = self.rows().collect::<Result<_>>()?;
+        let winners = self.winners.values();
+        let winners = winners.map(|winner| (winner.batch, winner.row)).collect();
+        let kept: Vec<RecordBatch> = self.rows_of(winners).collect::<Result<_>>()?;
         let mut winners = HashMap::with_capacity(self.winners.len());
         for (index, batch) in kept.iter().enumerate() {
             let keys = self.reader.read(batch)?;
