@@ -15,6 +15,7 @@ mod replace;
 mod slot;
 mod spill;
 mod statement;
+mod steps;
 mod verdict;
 mod winners;
 

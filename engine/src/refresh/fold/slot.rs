@@ -18,6 +18,7 @@ use datafusion::sql::parser::Statement;
 use futures::stream;
 use parking_lot::Mutex;
 
+use super::steps::Steps;
 use crate::error::Result;
 use crate::refresh::now;
 
@@ -106,6 +107,8 @@ pub(super) struct SlotPlan {
     slot: Slot,
     context: SessionContext,
     plan: Arc<dyn ExecutionPlan>,
+    /// The same, for a plan that is no more than these.
+    steps: Option<Steps>,
 }
 
 impl SlotPlan {
@@ -119,14 +122,19 @@ impl SlotPlan {
         let state = context.state();
         let plan = state.statement_to_plan(statement.clone()).await?;
         let plan = now::bind(plan, at)?;
+        let plan = state.create_physical_plan(&plan).await?;
         Ok(Self {
             slot: slot.clone(),
             context: context.clone(),
-            plan: state.create_physical_plan(&plan).await?,
+            steps: Steps::of(&plan),
+            plan,
         })
     }
 
     pub(super) async fn run(&self, rows: &RecordBatch) -> Result<Vec<RecordBatch>> {
+        if let Some(steps) = &self.steps {
+            return Ok(vec![steps.run(rows)?]);
+        }
         *self.slot.rows.lock() = Some(rows.clone());
         let plan = reset_plan_states(self.plan.clone())?;
         let result = collect(plan, self.context.task_ctx()).await;

@@ -113,9 +113,9 @@ async fn many_bad_rows_do_not_stop_the_good_ones() {
         0 => format!(r#"{{"id":{id},"n":"x{id}","t":"bad"}}"#),
         _ => format!(r#"{{"id":{id},"n":1,"t":"good"}}"#),
     };
-    let messages: Vec<Message> = (0..300).map(|id| event(id, "c", &row(id))).collect();
+    let messages: Vec<Message> = (0..3_000).map(|id| event(id, "c", &row(id))).collect();
     world.append(&messages).await;
     published(&mut refresher).await;
-    assert_eq!(things(&world).await.len(), 200);
-    assert_eq!(aside(&world).await.len(), 100);
+    assert_eq!(things(&world).await.len(), 2_000);
+    assert_eq!(aside(&world).await.len(), 1_000);
 }
