@@ -5,7 +5,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, check, completions, generate, hr, ingest, query, refresh, serve, status, up,
+    Context, check, completions, generate, hr, ingest, query, refresh, serve, status, test, up,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -40,6 +40,7 @@ Exit codes:
 pub(crate) enum Command {
     Up(up::Command),
     Check(check::Command),
+    Test(test::Command),
     Refresh(refresh::Command),
     Status(status::Command),
     Query(query::Command),
@@ -64,6 +65,7 @@ impl Command {
         match self {
             Self::Up(command) => command.run(context).await,
             Self::Check(command) => command.run(context).await,
+            Self::Test(command) => command.run(context).await,
             Self::Refresh(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
             Self::Query(command) => command.run(context).await,

@@ -8,6 +8,7 @@ pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod test;
 pub(crate) mod up;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! The one place that prints. Results go to standard output, everything else to standard error.
 
+pub(crate) mod junit;
 mod rows;
 
 use std::io::{self, BufWriter, IsTerminal, Write};

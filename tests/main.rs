@@ -7,4 +7,5 @@ mod outsider;
 mod project;
 mod proof;
 mod tidy;
+mod trials;
 mod truth;

@@ -26,6 +26,7 @@ mod session;
 mod snapshots;
 mod statement;
 mod store;
+pub mod trial;
 mod why;
 
 pub use clock::Clock;

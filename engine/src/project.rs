@@ -22,17 +22,22 @@ mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use check::check_project;
 pub use check::{CheckedProject, CheckedTable, check};
+pub(crate) use diagnostic::Source;
 pub use diagnostic::{Diagnostic, DiagnosticKind};
 pub use directive::{Cdc, Column, Directives, MaxAge, RefreshPolicy, Trigger};
 pub use expect::{Expect, OnViolation, Rule};
 pub use file::SqlFile;
+pub(crate) use locate::locate;
 pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};
 pub use planning::stored_type;
+pub(crate) use suggest::suggest;
+pub(crate) use trial::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial, Trials};
 
 use crate::name::TableName;
 

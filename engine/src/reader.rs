@@ -44,13 +44,19 @@ impl Reader {
     /// # Errors
     /// `InvalidRequest` for a time zone that does not exist.
     pub fn new(lake: Lake, config: &ReaderConfig, source: &SourceConfig) -> Result<Self> {
-        Ok(Self {
+        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?;
+        Ok(Self::with_sessions(lake, sessions))
+    }
+
+    /// The same with sessions that others share.
+    pub(crate) fn with_sessions(lake: Lake, sessions: Sessions) -> Self {
+        Self {
             epochs: EpochLog::new(lake.clone()),
-            sessions: Sessions::new(source.zone()?, config.memory_limit_bytes)?,
+            sessions,
             snapshots: Snapshots::new(&lake),
             newest: Arc::default(),
             lake,
-        })
+        }
     }
 
     /// The newest epoch.

@@ -128,6 +128,19 @@ impl Refresher {
         source: &SourceConfig,
         clock: Clock,
     ) -> Result<Self> {
+        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?;
+        Self::open_with(lake, lease, project, config, sessions, clock).await
+    }
+
+    /// The same with sessions that others share.
+    pub(crate) async fn open_with(
+        lake: Lake,
+        lease: Lease,
+        project: &ProjectConfig,
+        config: &RefreshConfig,
+        sessions: Sessions,
+        clock: Clock,
+    ) -> Result<Self> {
         if lease.role() != Role::Refresh {
             return Err(Error::new(
                 ErrorKind::Internal,
@@ -146,7 +159,6 @@ impl Refresher {
                 format!("epoch {next} was declared in a later term of this lease"),
             ));
         }
-        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?;
         let in_force = InForce::open(&lake, &project.path, newest.as_deref(), &sessions).await?;
         Ok(Self {
             bronze: BronzeWatch::new(&lake),

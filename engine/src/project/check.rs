@@ -37,6 +37,8 @@ pub struct CheckedProject {
     /// The tables that can be built, each behind what it reads.
     pub order: Vec<TableName>,
     pub tables: BTreeMap<TableName, CheckedTable>,
+    /// The sources that it was checked against.
+    pub lock: SourcesLock,
     /// Everything wrong, by file and line; empty when all tables can be built.
     pub problems: Vec<Diagnostic>,
 }
@@ -100,6 +102,7 @@ pub(crate) async fn check_project(
         project,
         order,
         tables,
+        lock: lock.clone(),
         problems,
     })
 }

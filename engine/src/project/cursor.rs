@@ -149,6 +149,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    pub(super) fn count(&mut self) -> Result<u64, Diagnostic> {
+        let count = match &self.peek().token {
+            Token::Number(number, false) => number.parse::<u64>().ok(),
+            _ => None,
+        };
+        let count = count.ok_or_else(|| self.expected("a number of rows"))?;
+        self.parser.next_token();
+        Ok(count)
+    }
+
     pub(super) fn words(&mut self, words: &str) -> Result<(), Diagnostic> {
         let known = words.split_whitespace().all(|word| self.accept_word(word));
         match known {

@@ -235,7 +235,10 @@ fn missing_key(
 }
 
 /// The file's one query.
-fn statement(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>, Diagnostic> {
+pub(super) fn statement(
+    source: Source<'_>,
+    tokens: &[TokenWithSpan],
+) -> Result<Box<Query>, Diagnostic> {
     let hint = "A file holds one SELECT, with or without WITH.";
     let mut words = tokens
         .iter()

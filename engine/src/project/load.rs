@@ -15,7 +15,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_FILES: usize = 2_000;
 
 /// Folders whose files make tables.
-const LAYERS: [&str; 2] = ["silver", "gold"];
+pub(super) const LAYERS: [&str; 2] = ["silver", "gold"];
 
 /// Names of a project's folder that make no table and are read elsewhere.
 const ELSEWHERE: [&str; 2] = ["tests", "policies.sql"];
@@ -67,29 +67,10 @@ impl Project {
             )
             .hint("Split the project into several lakes."));
         }
-        let shown_path = format!("{shown}/{path}");
-        match read_bounded(&folder.join(path)) {
-            Ok(bytes) if bytes.len() as u64 > MAX_FILE_BYTES => {
-                let message = "the file is larger than 1 MiB";
-                self.broken(path, Diagnostic::of_file(&shown_path, message));
-            }
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => self.add(shown, path, text),
-                Err(error) => {
-                    let at = error.utf8_error().valid_up_to();
-                    let lines = error.as_bytes()[..at].iter().filter(|b| **b == b'\n');
-                    let mut problem = Diagnostic::of_file(&shown_path, "the file is not UTF-8")
-                        .hint("Save it with the encoding UTF-8.");
-                    problem.line = u32::try_from(lines.count() + 1).unwrap_or(u32::MAX);
-                    self.broken(path, problem);
-                }
-            },
-            // Deleted between the listing and the reading.
-            Err(error) if error.kind() == IoKind::NotFound => {}
-            Err(error) => {
-                let message = format!("the file cannot be read: {error}");
-                self.broken(path, Diagnostic::of_file(&shown_path, message));
-            }
+        match read_text(folder, path, &format!("{shown}/{path}")) {
+            TextFile::Text(text) => self.add(shown, path, text),
+            TextFile::Broken(problem) => self.broken(path, problem),
+            TextFile::Gone => {}
         }
         Ok(())
     }
@@ -140,7 +121,7 @@ fn parse(
 }
 
 /// The table that a path stands for, or what is wrong with the path and how to mend it.
-fn table_name(path: &str) -> Result<TableName, (String, String)> {
+pub(super) fn table_name(path: &str) -> Result<TableName, (String, String)> {
     let stem = path.strip_suffix(".sql").unwrap_or(path);
     let (layer, name) = match stem.split_once('/') {
         Some((layer, name)) if LAYERS.contains(&layer) => (layer, name),
@@ -159,18 +140,18 @@ fn table_name(path: &str) -> Result<TableName, (String, String)> {
     })
 }
 
-enum Kind {
+pub(super) enum Kind {
     File,
     Folder,
 }
 
-struct Entry {
-    name: String,
-    kind: Kind,
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) kind: Kind,
 }
 
 impl Entry {
-    fn is_sql(&self) -> bool {
+    pub(super) fn is_sql(&self) -> bool {
         Path::new(&self.name)
             .extension()
             .is_some_and(|extension| extension == "sql")
@@ -178,7 +159,7 @@ impl Entry {
 }
 
 /// What a folder holds, sorted; hidden files are the editors' own.
-fn entries(project: &Path, folder: &Path) -> Result<Vec<Entry>> {
+pub(super) fn entries(project: &Path, folder: &Path) -> Result<Vec<Entry>> {
     let unreadable = |error: io::Error| {
         let kind = match error.kind() {
             IoKind::NotFound => ErrorKind::NotFound,
@@ -217,6 +198,39 @@ fn holds_sql(folder: &Path) -> bool {
     files
         .take(MAX_FILES)
         .any(|file| file.path().extension().is_some_and(|e| e == "sql"))
+}
+
+/// What a file of the project turned out to be.
+pub(super) enum TextFile {
+    Text(String),
+    Broken(Diagnostic),
+    /// Deleted between the listing and the reading.
+    Gone,
+}
+
+pub(super) fn read_text(folder: &Path, path: &str, shown_path: &str) -> TextFile {
+    match read_bounded(&folder.join(path)) {
+        Ok(bytes) if bytes.len() as u64 > MAX_FILE_BYTES => {
+            let message = "the file is larger than 1 MiB";
+            TextFile::Broken(Diagnostic::of_file(shown_path, message))
+        }
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => TextFile::Text(text),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let lines = error.as_bytes()[..at].iter().filter(|b| **b == b'\n');
+                let mut problem = Diagnostic::of_file(shown_path, "the file is not UTF-8")
+                    .hint("Save it with the encoding UTF-8.");
+                problem.line = u32::try_from(lines.count() + 1).unwrap_or(u32::MAX);
+                TextFile::Broken(problem)
+            }
+        },
+        Err(error) if error.kind() == IoKind::NotFound => TextFile::Gone,
+        Err(error) => {
+            let message = format!("the file cannot be read: {error}");
+            TextFile::Broken(Diagnostic::of_file(shown_path, message))
+        }
+    }
 }
 
 /// At most one byte more than a file may have.

@@ -11,7 +11,7 @@ use crate::nearest;
 
 /// Puts a planning error at its place in the file. `fallback` is where it goes when the engine
 /// does not say.
-pub(super) fn locate(
+pub(crate) fn locate(
     error: DataFusionError,
     source: Source<'_>,
     fallback: Span,

@@ -3,7 +3,7 @@ use crate::nearest;
 const SHOWN: usize = 20;
 
 /// A hint that names the nearest candidate, or says what there is.
-pub(super) fn suggest<'a>(
+pub(crate) fn suggest<'a>(
     word: &str,
     what: &str,
     candidates: impl IntoIterator<Item = &'a str>,
