@@ -158,7 +158,7 @@ fn a_test_that_is_wrong_is_told_with_its_place_before_anything_runs() {
     );
     refused(
         employees,
-        "-- @expected warned bu_conue 1\n",
+        "-- @expected held bu_conue\n",
         &["no rule \"bu_conue\"", "Did you mean \"bu_connue\"?"],
     );
     refused(employees, "-- nothing\n", &["the test expects nothing"]);

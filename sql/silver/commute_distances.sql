@@ -1,7 +1,7 @@
 -- La distance du domicile au bureau de chaque salarié, en mètres ; NULL tant qu'elle est inconnue.
 -- @key    employee_id
 -- @cdc    sequence by generation, source_lsn, _offset; delete when op = 'd'
--- @expect distance_plausible: distance_m IS NULL OR distance_m >= 0   ON VIOLATION WARN
+-- @expect distance_plausible: distance_m IS NULL OR distance_m BETWEEN 0 AND 1000000000 ON VIOLATION QUARANTINE
 SELECT
     CAST(after ->> 'employee_id' AS BIGINT)         AS employee_id,
     after ->> 'moyen_deplacement'                   AS moyen_deplacement,

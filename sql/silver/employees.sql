@@ -1,9 +1,9 @@
 -- Les salariés, un par ligne.
 -- @key    id
 -- @cdc    sequence by generation, source_lsn, _offset; delete when op = 'd'
--- @expect mode_connu:     moyen_deplacement IN ('Marche/running', 'Vélo/Trottinette/Autres', 'Transports en commun', 'véhicule thermique/électrique') ON VIOLATION WARN
--- @expect bu_connue:      bu IS NOT NULL       ON VIOLATION WARN
--- @expect salaire_positif: salaire_brut > 0    ON VIOLATION WARN
+-- @expect mode_connu:     moyen_deplacement IN ('Marche/running', 'Vélo/Trottinette/Autres', 'Transports en commun', 'véhicule thermique/électrique') ON VIOLATION QUARANTINE
+-- @expect bu_connue:      bu IS NOT NULL       ON VIOLATION QUARANTINE
+-- @expect salaire_positif: salaire_brut > 0    ON VIOLATION QUARANTINE
 SELECT
     CAST(after ->> 'id' AS BIGINT)                          AS id,
     after ->> 'nom'                                         AS nom,

@@ -2,8 +2,9 @@
 -- La ligne BACKFILL_COMPLETE marque la fin du premier chargement : ce n'est pas une activité.
 -- @key    id
 -- @cdc    sequence by generation, source_lsn, _offset; delete when op = 'd'
--- @expect distance_plausible: distance_m IS NULL OR distance_m >= 0   ON VIOLATION WARN
--- @expect duree_plausible:    duree_s > 0                             ON VIOLATION WARN
+-- @expect date_plausible:     date_part('year', date_debut) BETWEEN 1900 AND 2200        ON VIOLATION QUARANTINE
+-- @expect distance_plausible: distance_m IS NULL OR distance_m BETWEEN 0 AND 1000000000 ON VIOLATION QUARANTINE
+-- @expect duree_plausible:    duree_s > 0                                               ON VIOLATION QUARANTINE
 SELECT
     CAST(after ->> 'id' AS BIGINT)                              AS id,
     CAST(after ->> 'employee_id' AS BIGINT)                     AS employee_id,

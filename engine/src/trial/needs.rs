@@ -62,7 +62,8 @@ pub(super) fn needed(checked: &CheckedProject, trial: &Trial, case: &Case) -> BT
             && !is_cut
             && let Some(checked) = checked.tables.get(&table)
         {
-            open.extend(checked.inputs.iter().cloned());
+            let inputs = checked.inputs.iter();
+            open.extend(inputs.map(|input| input.quarantine_of().unwrap_or_else(|| input.clone())));
         }
     }
     needed

@@ -32,4 +32,8 @@ SELECT * FROM (VALUES
     ('{"employee_id":2,"distance_m":0}')
 ) AS t (after);
 
--- @expected warned distance_plausible 1
+-- @expected
+SELECT 2 AS employee_id, 0.0 AS distance_m;
+
+-- @expected quarantine
+SELECT 1 AS employee_id, -1.0 AS distance_m, 'distance_plausible' AS rule;

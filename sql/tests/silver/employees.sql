@@ -90,6 +90,45 @@ SELECT * FROM (VALUES
     ('{"id":5,"bu":"R&D","salaire_brut":"30000.00","moyen_deplacement":"Vélo/Trottinette/Autres"}')
 ) AS t (after);
 
--- @expected warned mode_connu 1
--- @expected warned bu_connue 1
--- @expected warned salaire_positif 1
+-- @expected
+SELECT * FROM (VALUES
+    (4, 0.01, 'véhicule thermique/électrique'),
+    (5, 30000, 'Vélo/Trottinette/Autres')
+) AS t (id, salaire_brut, moyen_deplacement);
+
+-- @expected quarantine
+SELECT * FROM (VALUES
+    (1, 'mode_connu'),
+    (2, 'bu_connue'),
+    (3, 'salaire_positif')
+) AS t (id, rule);
+
+-- Un événement suivant guérit le premier, un autre écarte le quatrième, une suppression efface le deuxième.
+-- @change bronze.employees
+SELECT * FROM (VALUES
+    ('u', NULL, '{"id":1,"bu":"R&D","salaire_brut":"30000.00","moyen_deplacement":"Marche/running"}'),
+    ('d', '{"id":2}', NULL),
+    ('u', NULL, '{"id":4,"bu":"R&D","salaire_brut":"-1.00","moyen_deplacement":"véhicule thermique/électrique"}')
+) AS t (op, before, after);
+
+-- @expected
+SELECT * FROM (VALUES (1, 'Marche/running'), (5, 'Vélo/Trottinette/Autres')) AS t (id, moyen_deplacement);
+
+-- @expected quarantine
+SELECT * FROM (VALUES
+    (3, 'salaire_positif'),
+    (4, 'salaire_positif')
+) AS t (id, rule);
+
+-- @case Un salaire illisible n'écarte que sa ligne
+-- @given bronze.employees
+SELECT * FROM (VALUES
+    ('{"id":1,"bu":"R&D","salaire_brut":"trente mille","moyen_deplacement":"Marche/running"}'),
+    ('{"id":2,"bu":"R&D","salaire_brut":"30000.00","moyen_deplacement":"Marche/running"}')
+) AS t (after);
+
+-- @expected
+SELECT 2 AS id, 30000 AS salaire_brut;
+
+-- @expected quarantine
+SELECT 1 AS id, 'evaluation' AS rule;

@@ -61,13 +61,26 @@ SELECT * FROM (VALUES
 -- @expected
 SELECT * FROM (VALUES (1, 8, 1600.0)) AS t (id, employee_id, distance_m);
 
--- @case Une distance négative, une durée nulle
+-- @case Une distance négative, une durée nulle, une date impossible
 -- @given bronze.sport_activities
-SELECT * FROM (VALUES
-    ('{"id":1,"employee_id":7,"date_debut":0,"type_activite":"Natation","distance_m":-0.5,"duree_s":2400}'),
-    ('{"id":2,"employee_id":7,"date_debut":0,"type_activite":"Natation","distance_m":0,"duree_s":0}'),
-    ('{"id":3,"employee_id":7,"date_debut":0,"type_activite":"Natation","distance_m":null,"duree_s":1}')
-) AS t (after);
+SELECT concat('{"id":', id, ',"employee_id":7,"type_activite":"Natation","date_debut":', micros, ',"distance_m":', distance, ',"duree_s":', duree, '}') AS after
+FROM (VALUES
+    (1, '0', '-0.5', '2400'),
+    (2, '0', '0', '0'),
+    (3, '0', 'null', '1'),
+    (4, 'null', '100', '60'),
+    (5, '9000000000000000000', '100', '60'),
+    (6, '0', '1e300', '60')
+) AS t (id, micros, distance, duree);
 
--- @expected warned distance_plausible 1
--- @expected warned duree_plausible 1
+-- @expected
+SELECT 3 AS id, NULL AS distance_m, 1 AS duree_s;
+
+-- @expected quarantine
+SELECT * FROM (VALUES
+    (1, 'distance_plausible'),
+    (2, 'duree_plausible'),
+    (4, 'date_plausible'),
+    (5, 'date_plausible'),
+    (6, 'distance_plausible')
+) AS t (id, rule);
