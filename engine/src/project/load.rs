@@ -184,8 +184,9 @@ pub(super) fn entries(project: &Path, folder: &Path) -> Result<Vec<Entry>> {
         // Follows links: a project may be assembled of them.
         let kind = match fs::metadata(entry.path()) {
             Ok(metadata) if metadata.is_dir() => Kind::Folder,
-            Ok(_) => Kind::File,
-            Err(_) => continue,
+            Ok(metadata) if metadata.is_file() => Kind::File,
+            // Reading a pipe or a device would not end.
+            Ok(_) | Err(_) => continue,
         };
         found.push(Entry { name, kind });
     }
