@@ -5,7 +5,8 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, check, completions, generate, hr, ingest, query, refresh, serve, status, test, up,
+    Context, check, completions, dlq, expectations, generate, hr, ingest, quarantine, query,
+    refresh, serve, status, test, up, validate,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -43,6 +44,10 @@ pub(crate) enum Command {
     Test(test::Command),
     Refresh(refresh::Command),
     Status(status::Command),
+    Validate(validate::Command),
+    Expectations(expectations::Command),
+    Quarantine(quarantine::Command),
+    Dlq(dlq::Command),
     Query(query::Command),
     Hr(hr::Command),
     Generate(generate::Command),
@@ -68,6 +73,10 @@ impl Command {
             Self::Test(command) => command.run(context).await,
             Self::Refresh(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
+            Self::Validate(command) => command.run(context).await,
+            Self::Expectations(command) => command.run(context).await,
+            Self::Quarantine(command) => command.run(context).await,
+            Self::Dlq(command) => command.run(context).await,
             Self::Query(command) => command.run(context).await,
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,

@@ -1,8 +1,11 @@
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod dlq;
+pub(crate) mod expectations;
 pub(crate) mod generate;
 pub(crate) mod hr;
 pub(crate) mod ingest;
+pub(crate) mod quarantine;
 pub(crate) mod query;
 pub(crate) mod refresh;
 pub(crate) mod request;
@@ -10,6 +13,7 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;
+pub(crate) mod validate;
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! Bronze: one append-only Delta table a topic, every message a row, offsets in the same commit.
 
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -44,6 +45,29 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// The stored columns of every bronze table; all may be NULL to Delta, the coordinates never are.
 pub fn schema() -> SchemaRef {
     SCHEMA.clone()
+}
+
+/// The bronze tables of a lake.
+pub fn names(lake: &Lake) -> Result<Vec<TableName>> {
+    let entries = match std::fs::read_dir(lake.root().join("bronze")) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        if let Some(name) = entry.file_name().to_str()
+            && let Ok(name) = TableName::new("bronze", name)
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "could not look into bronze").caused_by(source)
 }
 
 pub(crate) fn layout() -> TableLayout {

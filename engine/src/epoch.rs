@@ -83,6 +83,9 @@ pub struct TableState {
     /// Rows that break a WARN rule, by rule.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub warnings: BTreeMap<String, u64>,
+    /// What each rule counted over this version, by rule.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, RuleState>,
     /// Where a table that folds change events stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<FoldState>,
@@ -99,6 +102,19 @@ pub struct FoldState {
     /// Place of the last event that emptied the table: whatever sorts before it loses, whenever it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emptied: Option<Vec<Option<i64>>>,
+}
+
+/// What one rule counted over a version of its table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleState {
+    /// The condition as its author wrote it.
+    pub definition: String,
+    /// What happens on a violation, as its author wrote it.
+    pub action: String,
+    pub violations: u64,
+    /// Rows that are no rows of the table because of this rule.
+    #[serde(default)]
+    pub kept_out: u64,
 }
 
 /// What one version of a table took to make.
@@ -132,9 +148,15 @@ impl TableState {
             computed_at: None,
             digest: None,
             warnings: BTreeMap::new(),
+            rules: BTreeMap::new(),
             fold: None,
             work: None,
         }
+    }
+
+    /// Rows that the table's rules keep out of it.
+    pub fn kept_out(&self) -> u64 {
+        self.rules.values().map(|rule| rule.kept_out).sum()
     }
 }
 

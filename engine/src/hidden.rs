@@ -11,6 +11,7 @@ use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ident};
 
 use crate::error::Result;
+use crate::quarantine;
 
 /// Columns of silver's physical layout that readers never see begin with this.
 pub(crate) const HIDDEN: &str = "__";
@@ -82,13 +83,6 @@ pub(crate) fn public_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn Tabl
     view(stored, seen, visible(&schema).collect())
 }
 
-/// Every current row, with the rule that keeps it out in `__rule`: what shares of bad rows are counted over.
-pub(crate) fn current_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
-    let schema = stored.schema();
-    let columns = visible(&schema).chain([ident(RULE)]).collect();
-    view(stored, ident(DELETED).is_not_true(), columns)
-}
-
 /// The rows that rules keep aside, and why.
 pub(crate) fn quarantined_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
     let schema = stored.schema();
@@ -96,26 +90,31 @@ pub(crate) fn quarantined_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn
         .is_not_true()
         .and(ident(RULE).is_not_null())
         .and(ident(DROPPED).is_not_true());
-    let described = [
-        (RULE, "rule"),
-        (REASON, "reason"),
-        (PARTITION, "_partition"),
-        (OFFSET, "_offset"),
-        (TIMESTAMP, "_timestamp"),
-    ];
-    let described = described
+    let of_table: Vec<_> = schema
+        .fields()
+        .iter()
+        .filter(|field| is_visible(field))
+        .cloned()
+        .collect();
+    let named = quarantine::schema(&Schema::new(of_table.clone()));
+    let named = named.fields().iter().skip(of_table.len());
+    let described = [RULE, REASON, PARTITION, OFFSET, TIMESTAMP]
         .into_iter()
-        .filter(|(_, name)| schema.field_with_name(name).is_err())
-        .map(|(column, name)| ident(column).alias(name));
+        .zip(named)
+        .map(|(column, field)| ident(column).alias(field.name()));
     let columns = visible(&schema).chain(described).collect();
     view(stored, aside, columns)
+}
+
+fn is_visible(field: &Field) -> bool {
+    !field.name().starts_with(HIDDEN)
 }
 
 fn visible(schema: &Schema) -> impl Iterator<Item = Expr> {
     schema
         .fields()
         .iter()
-        .filter(|field| !field.name().starts_with(HIDDEN))
+        .filter(|field| is_visible(field))
         .map(|field| ident(field.name()))
 }
 

@@ -9,6 +9,7 @@ use opentelemetry::{KeyValue, global};
 use crate::epoch::{Freshness, Manifest};
 
 const TABLE: &str = "table";
+const RULE: &str = "rule";
 
 /// Seconds; an epoch of live data takes a tenth of a second, a first build minutes.
 const EPOCH_SECONDS: [f64; 11] = [
@@ -21,6 +22,8 @@ struct Instruments {
     newest: Gauge<u64>,
     rows: Gauge<u64>,
     held: Gauge<u64>,
+    violations: Gauge<u64>,
+    kept_out: Gauge<u64>,
 }
 
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
@@ -47,6 +50,14 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_gauge("refresh_table_held")
             .with_description("1 for a table kept at its last good version")
             .build(),
+        violations: meter
+            .u64_gauge("refresh_rule_violations")
+            .with_description("Rows that break a rule, or 1 for a table that does")
+            .build(),
+        kept_out: meter
+            .u64_gauge("refresh_rule_kept_out")
+            .with_description("Rows that a rule keeps out of its table")
+            .build(),
     }
 });
 
@@ -62,5 +73,13 @@ pub(crate) fn observe_epoch(manifest: &Manifest, elapsed: Duration) {
         }
         let held = u64::from(table.state == Freshness::Held);
         instruments.held.record(held, &label);
+        for (rule, counted) in &table.rules {
+            let labels = [
+                KeyValue::new(TABLE, name.to_string()),
+                KeyValue::new(RULE, rule.clone()),
+            ];
+            instruments.violations.record(counted.violations, &labels);
+            instruments.kept_out.record(counted.kept_out, &labels);
+        }
     }
 }

@@ -11,11 +11,16 @@ pub const CATALOG: &str = "sportlake";
 /// The default schema; it holds `parameters`.
 pub const DEFAULT_SCHEMA: &str = "main";
 
-/// Ends the names of the tables that hold what a table's rules keep out.
-const QUARANTINE: &str = "__quarantine";
+/// The schema of what is known about the other tables.
+const QUALITY: &str = "quality";
 
 /// The layers of the lake, left to right.
-pub(crate) const LAYERS: [&str; 4] = ["bronze", "silver", "gold", DEFAULT_SCHEMA];
+pub(crate) const LAYERS: [&str; 5] = ["bronze", "silver", "gold", DEFAULT_SCHEMA, QUALITY];
+
+/// Ends the name of the table that keeps the rows kept out of another one.
+const QUARANTINE: &str = "__quarantine";
+
+const LONGEST: usize = 128;
 
 /// A table of the lake, such as `gold.eligibilites`; a bare name is in `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,11 +43,12 @@ impl TableName {
         let legal_rest = name
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if !legal_head || !legal_rest || name.len() > 128 {
+        let length = name.strip_suffix(QUARANTINE).unwrap_or(name).len();
+        if !legal_head || !legal_rest || length > LONGEST {
             return Err(
-                Error::invalid(format!("\"{name}\" is not a table name")).hint(
-                    "Table names are lower case letters, digits and _, at most 128 characters.",
-                ),
+                Error::invalid(format!("\"{name}\" is not a table name")).hint(format!(
+                    "Table names are lower case letters, digits and _, at most {LONGEST} characters."
+                )),
             );
         }
         Ok(Self {
@@ -63,7 +69,8 @@ impl TableName {
         self.schema == "bronze"
     }
 
-    /// Where the rows stand that the rules of this table keep out.
+    /// The table of the rows that the rules of this one keep out of it.
+    #[must_use]
     pub fn quarantine(&self) -> Self {
         Self {
             schema: self.schema.clone(),
@@ -71,10 +78,33 @@ impl TableName {
         }
     }
 
-    /// The table whose kept-out rows this one holds, when its name says that it holds such.
+    /// The table whose rows this one keeps, when it is a quarantine.
     pub fn quarantine_of(&self) -> Option<Self> {
         let name = self.name.strip_suffix(QUARANTINE)?;
         Self::new(&self.schema, name).ok()
+    }
+
+    /// `bronze.dead_letters`: every message that is no envelope, over all topics.
+    #[must_use]
+    pub fn dead_letters() -> Self {
+        Self {
+            schema: "bronze".to_owned(),
+            name: "dead_letters".to_owned(),
+        }
+    }
+
+    /// `quality.results`: every check made.
+    #[must_use]
+    pub fn quality_results() -> Self {
+        Self {
+            schema: QUALITY.to_owned(),
+            name: "results".to_owned(),
+        }
+    }
+
+    /// Whether refresh makes it by itself: it has no file in the project.
+    pub fn is_made_by_refresh(&self) -> bool {
+        self.schema == QUALITY || self.quarantine_of().is_some()
     }
 }
 
@@ -123,6 +153,18 @@ mod tests {
             let name: TableName = text.parse().expect("valid");
             assert_eq!(name.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_quarantine_is_named_after_its_table() {
+        let longest = format!("gold.{}", "x".repeat(LONGEST));
+        for text in ["gold.eligibilites", "parameters", &longest] {
+            let name: TableName = text.parse().expect("valid");
+            let quarantine: TableName = name.quarantine().to_string().parse().expect("valid");
+            assert_eq!(quarantine.quarantine_of(), Some(name.clone()));
+            assert!(quarantine.is_made_by_refresh() && !name.is_made_by_refresh());
+        }
+        assert!(TableName::quality_results().is_made_by_refresh());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod planning;
 #[cfg(test)]
 mod sport_tests;
 mod suggest;
+mod suite;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -32,11 +33,13 @@ pub(crate) use diagnostic::Source;
 pub use diagnostic::{Diagnostic, DiagnosticKind};
 pub use directive::{Cdc, Column, Directives, MaxAge, RefreshPolicy, Trigger};
 pub use expect::{Expect, OnViolation, Rule};
+pub(crate) use expect::{quoted, statement};
 pub use file::SqlFile;
 pub(crate) use locate::locate;
 pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};
 pub use planning::stored_type;
 pub(crate) use suggest::suggest;
+pub use suite::{ImportedRule, ImportedSuite, Insertion, LeftOut};
 pub(crate) use trial::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial, Trials};
 
 use crate::name::TableName;

@@ -1,16 +1,20 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use crate::dead_letters;
 use crate::epoch::{EpochLog, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::{CATALOG, TableName};
 use crate::pinned::PinnedTable;
 use crate::session::{Sessions, SourceConfig, in_schema, public_views};
+use crate::shown::ShownTable;
 use crate::snapshots::Snapshots;
 use crate::statement::Statement;
 
@@ -119,15 +123,25 @@ impl Reader {
         let mut tables = Vec::with_capacity(manifest.tables.len());
         for (name, state) in &manifest.tables {
             let stored = stored_table(&self.lake, &self.snapshots, name, state);
-            tables.extend(public_views(name, Arc::new(stored))?);
+            let views = public_views(name, Arc::new(stored))?;
+            tables.extend(views.into_iter().map(|(name, view)| shown(name, view)));
         }
         // A table of kept-out rows that was stored before its table became one that folds stands behind the view.
         tables.sort_by(|a, b| a.0.cmp(&b.0));
         tables.dedup_by(|later, first| later.0 == first.0);
-        let infos = tables
+        let mut infos: Vec<TableInfo> = tables
             .iter()
-            .map(|(name, provider)| TableInfo::new(name, provider.schema(), &manifest))
+            .map(|(name, provider)| TableInfo::new(name, provider.as_ref(), &manifest))
             .collect();
+        if let Some(letters) = dead_letters::view(&tables)? {
+            infos.push(TableInfo::new(
+                &TableName::dead_letters(),
+                letters.as_ref(),
+                &manifest,
+            ));
+            infos.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        }
+        let infos = infos.into();
         Ok(Session {
             context: self.sessions.context(tables)?,
             manifest,
@@ -149,6 +163,14 @@ impl Reader {
 
     pub(crate) fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+}
+
+/// A table that is stored is a table to catalogs, through whatever view it is read.
+fn shown(name: TableName, view: Arc<dyn TableProvider>) -> (TableName, Arc<dyn TableProvider>) {
+    match view.table_type() {
+        TableType::View if name.quarantine_of().is_none() => (name, Arc::new(ShownTable(view))),
+        _ => (name, view),
     }
 }
 
@@ -202,18 +224,18 @@ pub enum TableKind {
 }
 
 impl TableInfo {
-    fn new(name: &TableName, schema: SchemaRef, manifest: &Manifest) -> Self {
+    fn new(name: &TableName, provider: &dyn TableProvider, manifest: &Manifest) -> Self {
         let state = manifest.tables.get(name);
         Self {
             catalog: CATALOG.to_owned(),
             schema: name.schema().to_owned(),
             name: name.name().to_owned(),
-            kind: match state {
-                Some(_) => TableKind::Table,
-                None => TableKind::View,
+            kind: match provider.table_type() {
+                TableType::View => TableKind::View,
+                _ => TableKind::Table,
             },
             description: state.and_then(|state| state.description.clone()),
-            arrow: Arc::new(Schema::new(schema.fields().clone())),
+            arrow: Arc::new(Schema::new(provider.schema().fields().clone())),
             key: state.map(|state| state.key.clone()).unwrap_or_default(),
         }
     }
@@ -226,6 +248,10 @@ impl Session {
 
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
+    }
+
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
     }
 
     /// The tables of this epoch, by schema and name.

@@ -9,7 +9,10 @@ mod digest;
 mod due;
 mod fold;
 mod in_force;
+mod judged;
+mod kept_aside;
 pub(crate) mod now;
+mod quality;
 mod requested;
 mod rules;
 mod selection;
@@ -30,6 +33,8 @@ use self::bronze_watch::BronzeWatch;
 use self::in_force::{Edit, InForce};
 pub(crate) use self::in_force::{PROBLEMS, stored_project};
 use self::requested::Wanted;
+pub use self::rules::CheckOutcome;
+pub(crate) use self::rules::{count_rows, count_table, outcome};
 use self::selection::Selection;
 pub use self::selection::selected;
 use crate::clock::Clock;
@@ -71,6 +76,8 @@ pub struct RefreshConfig {
     pub clock_seconds: u64,
     /// Memory that building tables may use before it spills, bytes.
     pub memory_limit_bytes: usize,
+    /// Days for which `quality.results` keeps the checks that were made.
+    pub keep_checks_days: u32,
 }
 
 impl Default for RefreshConfig {
@@ -79,6 +86,7 @@ impl Default for RefreshConfig {
             poll_ms: 250,
             clock_seconds: 60,
             memory_limit_bytes: 2 << 30,
+            keep_checks_days: 30,
         }
     }
 }

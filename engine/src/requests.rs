@@ -18,6 +18,7 @@ pub use self::ask::{Asked, Waiting, ask};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::Role;
+use crate::name::TableName;
 
 const DIRECTORY: &str = "_requests";
 const REQUEST: &str = ".json";
@@ -49,6 +50,11 @@ pub enum Request {
         #[serde(default)]
         full: bool,
     },
+    /// Takes the dead letters of bronze tables in again; no table named means all of them.
+    ReplayDeadLetters {
+        #[serde(default)]
+        tables: Vec<TableName>,
+    },
 }
 
 impl Request {
@@ -56,6 +62,7 @@ impl Request {
     pub fn role(&self) -> Role {
         match self {
             Self::Refresh { .. } => Role::Refresh,
+            Self::ReplayDeadLetters { .. } => Role::Ingest,
         }
     }
 }

@@ -15,10 +15,11 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlanBuilder, col, ident, lit};
+use datafusion::logical_expr::{LogicalPlanBuilder, col, ident};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde::Deserialize;
 
+use crate::dead_letters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions::{self, Image};
 use crate::hidden;
@@ -104,19 +105,18 @@ impl Sessions {
             .iter()
             .map(|layer| (*layer, Arc::new(MemorySchemaProvider::new())))
             .collect();
-        let mut bronze = Vec::new();
+        let tables: Vec<_> = tables.into_iter().collect();
+        let letters = dead_letters::view(&tables)?;
         for (name, provider) in tables {
-            if name.is_bronze() {
-                bronze.push((name.clone(), provider.clone()));
-            }
             if let Some(schema) = schemas.get_mut(name.schema())
                 && !schema.table_exist(name.name())
             {
                 schema.register_table(name.name().to_owned(), provider)?;
             }
         }
-        if let (Some(view), Some(schema)) = (dead_letters(bronze)?, schemas.get("bronze")) {
-            schema.register_table("dead_letters".to_owned(), view)?;
+        let name = TableName::dead_letters();
+        if let (Some(view), Some(schema)) = (letters, schemas.get(name.schema())) {
+            schema.register_table(name.name().to_owned(), view)?;
         }
         let catalog = Arc::new(MemoryCatalogProvider::new());
         for (name, schema) in schemas {
@@ -220,30 +220,4 @@ pub(crate) fn bronze_view(
         .project(columns)?
         .build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
-/// `bronze.dead_letters`: every message that is no envelope, over all topics; `None` where there is no bronze.
-fn dead_letters(
-    bronze: Vec<(TableName, Arc<dyn TableProvider>)>,
-) -> Result<Option<Arc<dyn TableProvider>>> {
-    let mut union: Option<LogicalPlanBuilder> = None;
-    for (name, provider) in bronze {
-        let mut columns = vec![lit(name.name()).alias("table_name")];
-        columns.extend(
-            provider
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| ident(field.name())),
-        );
-        let rows = LogicalPlanBuilder::scan(name.name(), provider_as_source(provider), None)?
-            .filter(col("error").is_not_null())?
-            .project(columns)?;
-        union = Some(match union {
-            None => rows,
-            Some(union) => union.union(rows.build()?)?,
-        });
-    }
-    let view = union.map(|union| union.build()).transpose()?;
-    Ok(view.map(|plan| Arc::new(ViewTable::new(plan, None)) as Arc<dyn TableProvider>))
 }

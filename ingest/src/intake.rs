@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use changes::Topic;
 use engine::bronze::BronzeTable;
-use engine::{Clock, Error, ErrorKind, Lake, Lease, Result};
+use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::budget::Budget;
 use crate::client::Client;
 use crate::error::is_transient;
 use crate::progress::Progress;
 use crate::reader::Assignment;
 use crate::topics::{self, Discovery, Watermarks};
-use crate::writer::{QUEUED_CUTS, Writer};
+use crate::writer::{Flush, QUEUED_CUTS, Writer};
 
 pub(crate) struct Intake {
     pub(crate) client: Arc<Client>,
@@ -34,6 +35,10 @@ pub(crate) struct Intake {
     /// Topics that have a writer.
     pub(crate) written: BTreeSet<Topic>,
     pub(crate) waiting: bool,
+    /// What writes each table, while it is read.
+    pub(crate) flushes: BTreeMap<String, mpsc::WeakSender<Flush>>,
+    pub(crate) budget: Budget,
+    pub(crate) requests: Requests,
 }
 
 impl Intake {
@@ -105,6 +110,8 @@ impl Intake {
             && self.written.insert(topic.clone())
         {
             let (sender, flushes) = mpsc::channel(QUEUED_CUTS);
+            self.flushes
+                .insert(topic.table().to_owned(), sender.downgrade());
             first.writer = Some(sender);
             let writer = Writer {
                 topic: topic.clone(),

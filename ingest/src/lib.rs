@@ -19,18 +19,21 @@ mod metrics;
 mod progress;
 mod quantity;
 mod reader;
+mod replay;
+mod requested;
 mod rows;
 mod topics;
 mod writer;
 
 pub use config::IngestConfig;
+pub use replay::fulfil;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use changes::{KafkaConfig, Purpose};
-use engine::{Clock, Error, ErrorKind, Lake, Lease, Result};
+use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result, Role};
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -48,6 +51,9 @@ use crate::topics::Discovery;
 
 /// Assignments that wait for the reader's next look.
 const QUEUED_ASSIGNMENTS: usize = 16;
+
+/// Pause between two looks for requests of commands.
+const REQUESTS: Duration = Duration::from_millis(250);
 
 /// Patience with the client when it closes: the last group offsets, which only lag displays read.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -76,6 +82,7 @@ pub async fn run(
     })?;
     let (client, closed) = Client::new(consumer);
     let progress = Progress::default();
+    let budget = Budget::new(config.max_buffered_bytes);
     let stop = shutdown.child_token();
     let _stop_when_dropped = stop.clone().drop_guard();
     let (sender, assignments) = mpsc::channel(QUEUED_ASSIGNMENTS);
@@ -84,7 +91,7 @@ pub async fn run(
         client: Arc::clone(&client),
         assignments,
         policy: FlushPolicy::from(&config),
-        budget: Budget::new(config.max_buffered_bytes),
+        budget: budget.clone(),
         progress: progress.clone(),
         clock: Arc::clone(&clock),
         stop: stop.clone(),
@@ -93,6 +100,7 @@ pub async fn run(
     let lag = tokio::spawn(lag::watch(Arc::clone(&client), progress.clone()));
     let mut intake = Intake {
         client: Arc::clone(&client),
+        requests: Requests::new(&lake, Role::Ingest),
         lake,
         lease,
         clock,
@@ -109,12 +117,16 @@ pub async fn run(
         writers: JoinSet::new(),
         written: BTreeSet::new(),
         waiting: false,
+        flushes: BTreeMap::new(),
+        budget,
     };
 
     let mut outcome = Ok(());
     let mut read = None;
     let mut looks = tokio::time::interval(config.discovery_interval);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut requests = tokio::time::interval(REQUESTS);
+    requests.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while outcome.is_ok() && read.is_none() {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -124,6 +136,12 @@ pub async fn run(
                 tokio::select! {
                     () = stop.cancelled() => break,
                     looked = intake.look() => outcome = looked,
+                }
+            }
+            _ = requests.tick() => {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    served = intake.serve() => outcome = served,
                 }
             }
         }

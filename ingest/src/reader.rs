@@ -235,7 +235,12 @@ impl Reader {
         };
         let reserved = self.setting.budget.reserve(cut.bytes);
         // A writer that is gone has failed, and its error is the one that counts.
-        if route.writer.blocking_send(Flush { cut, reserved }).is_err() {
+        let flush = Flush {
+            cut,
+            reserved,
+            committed: None,
+        };
+        if route.writer.blocking_send(flush).is_err() {
             self.setting.stop.cancel();
         }
         Ok(())

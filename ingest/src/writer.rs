@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use changes::Topic;
 use engine::bronze::{BronzeTable, Commit};
 use engine::{Error, ErrorKind, Result};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -26,6 +26,8 @@ pub(crate) const QUEUED_CUTS: usize = 1;
 pub(crate) struct Flush {
     pub(crate) cut: Cut,
     pub(crate) reserved: Reserved,
+    /// Told when the cut is committed.
+    pub(crate) committed: Option<oneshot::Sender<()>>,
 }
 
 pub(crate) struct Writer {
@@ -52,6 +54,10 @@ impl Writer {
                 elapsed: started.elapsed(),
             });
             drop(flush.reserved);
+            if let Some(committed) = flush.committed {
+                // Whoever asked may have gone.
+                let _ = committed.send(());
+            }
             self.wake.notify_one();
         }
         Ok(())

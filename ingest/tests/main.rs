@@ -4,4 +4,5 @@ mod bad_messages;
 mod generations;
 mod offsets;
 mod reading;
+mod replay;
 mod support;

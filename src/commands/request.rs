@@ -26,6 +26,19 @@ pub(crate) async fn of_refresh(
     }
 }
 
+/// Has the ingest role do a request, or does it here when nobody runs the role.
+pub(crate) async fn of_ingest(
+    context: &Context,
+    request: Request,
+    patience: Duration,
+) -> anyhow::Result<Outcome> {
+    let lake = Lake::open(&context.config.lake).await?;
+    match asked(context, &lake, &request, patience).await? {
+        Asked::Answered(outcome) => Ok(outcome),
+        Asked::Free(lease) => Ok(ingest::fulfil(&lake, &lease, &request, &context.clock).await?),
+    }
+}
+
 /// Waits for the role, or gets its lease.
 async fn asked(
     context: &Context,

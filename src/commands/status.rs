@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use engine::{Freshness, Manifest};
+use engine::{Freshness, Manifest, TableState};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -51,7 +51,15 @@ impl Command {
     }
 }
 
-const COLUMNS: [&str; 6] = ["table", "state", "rows", "version", "since epoch", "reason"];
+const COLUMNS: [&str; 7] = [
+    "table",
+    "state",
+    "rows",
+    "version",
+    "since epoch",
+    "broken rules",
+    "reason",
+];
 
 fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
     let tables = manifest.tables.iter();
@@ -69,11 +77,21 @@ fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
                 table.rows.map(|rows| rows.to_string()).unwrap_or_default(),
                 table.version.to_string(),
                 table.since.to_string(),
+                broken(table),
                 table.reason.clone().unwrap_or_default(),
             ]
         })
         .chain(unbuilt)
         .collect()
+}
+
+/// What each broken rule counted, as `rule 3`.
+fn broken(table: &TableState) -> String {
+    let broken = table.rules.iter().filter(|(_, rule)| rule.violations > 0);
+    let told: Vec<String> = broken
+        .map(|(name, rule)| format!("{name} {}", rule.violations))
+        .collect();
+    told.join(", ")
 }
 
 fn document(manifest: &Manifest, problems: Option<&str>, age_ms: i64) -> Value {
@@ -86,6 +104,8 @@ fn document(manifest: &Manifest, problems: Option<&str>, age_ms: i64) -> Value {
             "since_epoch": table.since,
             "reason": table.reason,
             "warnings": table.warnings,
+            "kept_out": table.kept_out(),
+            "rules": table.rules,
         })
     });
     json!({

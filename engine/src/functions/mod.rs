@@ -1,5 +1,6 @@
 //! SQL functions of the lake beside DataFusion's own.
 
+mod attempt;
 mod debezium_decimal;
 mod envelope;
 mod local_date;
@@ -12,6 +13,7 @@ use chrono_tz::Tz;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
+pub(crate) use attempt::attempt;
 pub(crate) use envelope::{Image, image};
 pub(crate) use unavailable::UNAVAILABLE_FIELDS;
 

@@ -3,14 +3,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::datasource::empty::EmptyTable;
 use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, Spanned, Statement};
 use sqlparser::tokenizer::{Location, Span};
 
 use super::Project;
 use super::diagnostic::Diagnostic;
 use super::directive::{Column, RefreshPolicy};
-use super::expect::{OnViolation, Rule};
+use super::expect::Rule;
 use super::file::SqlFile;
 use super::graph::{self, Reference};
 use super::json_fields;
@@ -20,15 +19,13 @@ use super::planning::{Planner, stored_type};
 use super::suggest::suggest;
 use super::syntax;
 use crate::error::Result;
-use crate::hidden::{self, HIDDEN};
+use crate::hidden::HIDDEN;
 use crate::name::{DEFAULT_SCHEMA, TableName};
+use crate::quarantine;
 use crate::session::{Sessions, SourceConfig};
 
-/// The view of all messages that are no envelopes.
-const DEAD_LETTERS: &str = "dead_letters";
-
 /// Planning runs no query.
-const PLANNING_MEMORY: usize = 1 << 20;
+pub(super) const PLANNING_MEMORY: usize = 1 << 20;
 
 /// What is known about a project once its files are planned.
 #[derive(Debug)]
@@ -154,12 +151,11 @@ impl Checker<'_> {
         self.problems.extend(problems);
         self.planner.add(&file.name, Arc::clone(&schema))?;
         self.columns.insert(file.name.clone(), Arc::clone(&schema));
-        if let Some(cdc) = &file.directives.cdc {
-            let stored = hidden::stored_schema(&schema, cdc.sequence.len());
-            let aside = hidden::quarantined_rows(Arc::new(EmptyTable::new(stored)))?;
+        if file.has_quarantine() {
             let name = file.name.quarantine();
-            self.planner.add(&name, aside.schema())?;
-            self.columns.insert(name, aside.schema());
+            let aside = quarantine::schema(&schema);
+            self.planner.add(&name, Arc::clone(&aside))?;
+            self.columns.insert(name, aside);
         }
 
         self.key(file, &schema);
@@ -178,14 +174,24 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Whether a table keeps rows aside, as far as its file can be read.
+    fn has_quarantine(&self, name: &TableName) -> bool {
+        match self.project.file(name) {
+            Some(file) => file.has_quarantine(),
+            None => self.project.defines(name),
+        }
+    }
+
     fn unknown_table(&self, file: &SqlFile, reference: &Reference) -> Option<Diagnostic> {
         let known = |name: &TableName| match name.is_bronze() {
-            true => name.name() == DEAD_LETTERS || self.lock.bronze.contains_key(name.name()),
+            true => {
+                *name == TableName::dead_letters() || self.lock.bronze.contains_key(name.name())
+            }
             false => {
                 self.project.defines(name)
                     || name
                         .quarantine_of()
-                        .is_some_and(|source| self.project.defines(&source))
+                        .is_some_and(|source| self.has_quarantine(&source))
             }
         };
         if reference.name().as_ref().is_some_and(known) {
@@ -314,27 +320,7 @@ fn probe(condition: &Expr, table: &TableName) -> Option<Query> {
 /// Directives that are right and whose effect the engine does not have.
 fn promises(file: &SqlFile) -> Vec<Diagnostic> {
     let source = file.source();
-    let mut problems: Vec<Diagnostic> = file
-        .directives
-        .expects
-        .iter()
-        .filter(|expect| {
-            file.directives.cdc.is_none()
-                && matches!(
-                    expect.on_violation,
-                    OnViolation::Drop | OnViolation::Quarantine
-                )
-        })
-        .map(|expect| {
-            source
-                .at(
-                    expect.span,
-                    format!("ON VIOLATION {} is not supported", expect.on_violation),
-                )
-                .hint("Use ON VIOLATION WARN or ON VIOLATION FAIL.")
-                .unsupported()
-        })
-        .collect();
+    let mut problems = Vec::new();
     if file.directives.refresh == RefreshPolicy::Strict {
         problems.push(
             source

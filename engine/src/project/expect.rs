@@ -45,23 +45,20 @@ pub enum OnViolation {
     Fail,
 }
 
+/// Names that stand beside the rules where a table's checks are told.
+const RESERVED: [&str; 3] = ["evaluation", "without_key", "fresh"];
+
+impl OnViolation {
+    /// Whether rows that break the rule are no rows of the table.
+    pub fn keeps_out(self) -> bool {
+        matches!(self, Self::Drop | Self::Quarantine)
+    }
+}
+
 impl Expect {
     /// A query of one row, `violations BIGINT, rows BIGINT`, over the table as it would be committed.
     pub fn count(&self, table: &TableName) -> Result<PlannerStatement> {
-        let unreadable = |message: String| {
-            let text = format!(
-                "rule \"{}\" of {table} cannot be counted: {message}",
-                self.name
-            );
-            Error::new(ErrorKind::Internal, text)
-        };
-        let sql = self.count_sql(table);
-        let tokens = syntax::tokenize(&sql, Location::new(1, 1))
-            .map_err(|error| unreadable(error.message))?;
-        let statement = syntax::parser(tokens)
-            .parse_statement()
-            .map_err(|error| unreadable(error.to_string()))?;
-        Ok(PlannerStatement::Statement(Box::new(statement)))
+        statement(&self.count_sql(table))
     }
 
     fn count_sql(&self, table: &TableName) -> String {
@@ -79,7 +76,7 @@ impl Expect {
                 "SELECT CAST(coalesce(sum(n - 1), 0) AS BIGINT) AS violations, \
                  CAST(coalesce(sum(n), 0) AS BIGINT) AS rows \
                  FROM (SELECT count(*) AS n FROM {table} GROUP BY {}) AS groups",
-                quoted(columns)
+                quoted(columns.iter().map(|column| column.name.as_str()))
             ),
         }
     }
@@ -87,6 +84,28 @@ impl Expect {
     pub fn is_about_rows(&self) -> bool {
         matches!(self.rule, Rule::Row(_))
     }
+
+    /// What happens on a violation, as its author wrote it.
+    pub fn action(&self) -> String {
+        match self.fail_over_percent {
+            Some(percent) => format!("{}, FAIL OVER {percent}%", self.on_violation),
+            None => self.on_violation.to_string(),
+        }
+    }
+}
+
+/// A statement that is made of rules, in the dialect of the project's files.
+pub(crate) fn statement(sql: &str) -> Result<PlannerStatement> {
+    let unreadable = |message: String| {
+        let text = format!("a rule cannot be counted: {message}");
+        Error::new(ErrorKind::Internal, text)
+    };
+    let tokens =
+        syntax::tokenize(sql, Location::new(1, 1)).map_err(|error| unreadable(error.message))?;
+    let statement = syntax::parser(tokens)
+        .parse_statement()
+        .map_err(|error| unreadable(error.to_string()))?;
+    Ok(PlannerStatement::Statement(Box::new(statement)))
 }
 
 /// The rule as its author would write it.
@@ -151,6 +170,12 @@ fn objection(expect: &Expect) -> Option<(String, &'static str)> {
         name, on_violation, ..
     } = expect;
     let about_rows = expect.is_about_rows();
+    if RESERVED.contains(&name.as_str()) {
+        return Some((
+            format!("\"{name}\" is the name of a check that every table has"),
+            "Give the rule another name.",
+        ));
+    }
     match on_violation {
         OnViolation::Drop | OnViolation::Quarantine if !about_rows => Some((
             format!("\"{name}\" is about the whole table and cannot {on_violation} single rows"),
@@ -179,16 +204,31 @@ fn rule(cursor: &Cursor<'_>, expression: Expr) -> Result<Rule, Diagnostic> {
                 .hint("Write it as: unique(employee_id)")),
         };
     }
-    let (mut has_aggregate, mut nested_unique) = (false, None);
+    let (mut has_aggregate, mut nested_unique, mut beyond) = (false, None, None);
     let _ = visit_expressions(&expression, |inner| {
-        if let Expr::Function(function) = inner {
-            if is_unique(function) {
-                nested_unique = Some(inner.clone());
+        match inner {
+            Expr::Function(function) => {
+                if is_unique(function) {
+                    nested_unique = Some(inner.clone());
+                }
+                if function.over.is_some() {
+                    beyond = Some((inner.clone(), "a window function"));
+                }
+                has_aggregate |= function.over.is_none() && is_aggregate(function);
             }
-            has_aggregate |= function.over.is_none() && is_aggregate(function);
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
+                beyond.get_or_insert_with(|| (inner.clone(), "a subquery"));
+            }
+            _ => {}
         }
         ControlFlow::<()>::Continue(())
     });
+    if let Some((inner, what)) = beyond {
+        let message = format!("a rule reads its own table's columns, this is {what}");
+        return Err(cursor
+            .at_expression(&inner, message)
+            .hint("Make it a column of the SELECT, and let the rule test that column."));
+    }
     if let Some(unique) = nested_unique {
         return Err(cursor
             .at_expression(&unique, "unique() must be a rule of its own".to_owned())
@@ -275,10 +315,10 @@ pub(super) const AGGREGATES: &[&str] = &[
     "var_sample",
 ];
 
-fn quoted(columns: &[Column]) -> String {
-    let names: Vec<String> = columns
-        .iter()
-        .map(|column| format!("\"{}\"", column.name.replace('"', "\"\"")))
+/// Names as SQL writes them in a list.
+pub(crate) fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names
+        .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
         .collect();
     names.join(", ")
 }

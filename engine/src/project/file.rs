@@ -11,6 +11,7 @@ use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
 use super::diagnostic::{Diagnostic, Source};
 use super::directive::{self, Directives};
+use super::expect::OnViolation;
 use super::piece::Piece;
 use super::syntax;
 use crate::depth;
@@ -96,6 +97,13 @@ impl SqlFile {
     /// The query for the engine's planner, keeping its places in the file.
     pub fn statement(&self) -> PlannerStatement {
         PlannerStatement::Statement(Box::new(Statement::Query(self.query.clone())))
+    }
+
+    /// Whether rows that are no rows of the table are kept aside: by a rule, or where events cannot be evaluated.
+    pub fn has_quarantine(&self) -> bool {
+        let mut expects = self.directives.expects.iter();
+        self.directives.cdc.is_some()
+            || expects.any(|expect| expect.on_violation == OnViolation::Quarantine)
     }
 
     /// Takes note of the source's time zone where the query reads it, so that another zone counts as another query.

@@ -134,10 +134,17 @@ pub(super) fn table_name(path: &str) -> Result<TableName, (String, String)> {
             return Err(("the file stands in no layer".to_owned(), hint));
         }
     };
-    TableName::new(layer, name).map_err(|error| {
+    let name = TableName::new(layer, name).map_err(|error| {
         let hint = error.hint_text().unwrap_or_default().to_owned();
         (error.to_string(), hint)
-    })
+    })?;
+    match name.quarantine_of() {
+        None => Ok(name),
+        Some(table) => Err((
+            format!("\"{name}\" is the name of the rows kept out of {table}"),
+            "Choose a name that does not end in __quarantine.".to_owned(),
+        )),
+    }
 }
 
 pub(super) enum Kind {

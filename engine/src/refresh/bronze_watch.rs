@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
-use std::io;
 
+use crate::bronze;
 use crate::delta::{DataFile, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
@@ -22,7 +22,7 @@ impl BronzeWatch {
 
     /// The newest version of every bronze table. A table that did not move costs one look at one name.
     pub(super) async fn versions(&mut self) -> Result<BTreeMap<TableName, u64>> {
-        for name in self.names()? {
+        for name in bronze::names(&self.lake)? {
             if let Some(table) = self.tables.get_mut(&name) {
                 if table.has_next(&self.lake) {
                     table.advance(None).await?;
@@ -58,26 +58,4 @@ impl BronzeWatch {
         })?;
         table.files_added(from, to).await
     }
-
-    fn names(&self) -> Result<Vec<TableName>> {
-        let entries = match std::fs::read_dir(self.lake.root().join("bronze")) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(unreadable(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(unreadable)?;
-            if let Some(name) = entry.file_name().to_str()
-                && let Ok(name) = TableName::new("bronze", name)
-            {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-}
-
-fn unreadable(source: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "could not look into bronze").caused_by(source)
 }

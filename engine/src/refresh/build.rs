@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
@@ -12,18 +11,17 @@ use tracing::warn;
 
 use super::Refresher;
 use super::due::{Versions, attempt, inputs_of};
-use super::rules::Verdict;
+use super::quality::Checks;
+use super::rules::{Check, Tally, Verdict};
 use crate::bronze;
 use crate::delta::{Change, DataFile, Table, TableLayout};
 use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, Work};
 use crate::error::{ErrorKind, Result};
-use crate::hidden;
 use crate::lake::Lake;
 use crate::name::TableName;
-use crate::pinned::PinnedTable;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
-use crate::session::{public_view, public_views};
+use crate::session::public_views;
 
 /// Begins the reason of a table that is held because of one it reads.
 const UPSTREAM: &str = "it reads";
@@ -48,6 +46,12 @@ pub(super) struct Candidate {
     pub(super) reads_clock: bool,
     /// Where the fold stands, for a table that is one.
     pub(super) fold: Option<FoldState>,
+    /// What the row rules counted while the rows were made; None where they are to be counted.
+    pub(super) tally: Option<Tally>,
+    /// Rows that readers see, where they were counted.
+    pub(super) rows: Option<u64>,
+    /// The next version of the rows kept out, for a table that keeps them in one of their own.
+    pub(super) quarantine: Option<Box<Candidate>>,
 }
 
 impl Refresher {
@@ -72,6 +76,7 @@ impl Refresher {
             pin_bronze(&mut next, name, *version);
         }
         let mut rebuilt = Vec::new();
+        let mut checks = Checks::new();
         for name in &project.order {
             let (Some(file), Some(table)) = (project.project.file(name), project.tables.get(name))
             else {
@@ -89,21 +94,26 @@ impl Refresher {
             if hold_below(&mut next, file, &table.inputs) {
                 continue;
             }
-            self.table(&mut next, intent, file, &table.schema, inputs, &mut rebuilt)
+            let verdict = self
+                .table(&mut next, intent, file, &table.schema, inputs, &mut rebuilt)
                 .await?;
+            checks.extend(verdict.map(|verdict| (name.clone(), verdict)));
         }
         let same = before.as_ref().is_some_and(|before| {
             before.project == next.project
                 && before.unbuilt == next.unbuilt
                 && before.tables == next.tables
         });
+        if !same {
+            self.record_checks(intent, &mut next, &checks).await?;
+        }
         Ok(Built {
             manifest: (!same).then_some(next),
             rebuilt,
         })
     }
 
-    /// Brings one table of the next epoch up to date, or leaves it as it is.
+    /// Brings one table of the next epoch up to date, or leaves it as it is. The checks made on the way.
     async fn table(
         &mut self,
         next: &mut Manifest,
@@ -112,7 +122,7 @@ impl Refresher {
         schema: &SchemaRef,
         inputs: Versions,
         rebuilt: &mut Vec<TableName>,
-    ) -> Result<()> {
+    ) -> Result<Option<Vec<Check>>> {
         let name = &file.name;
         let started = Instant::now();
         let attempt = attempt(file, &inputs);
@@ -129,24 +139,30 @@ impl Refresher {
             if let Some(state) = next.tables.get_mut(name) {
                 state.description.clone_from(&file.description);
             }
-            return Ok(());
+            return Ok(None);
         }
         let candidate = match self.candidate(next, intent, file, schema, &inputs).await {
             Ok(candidate) => candidate,
             Err(error) if is_about_the_data(error.kind()) => {
                 self.found_same.insert(name.clone(), intent.now);
-                hold(next, file, &attempt, error.to_string());
-                return Ok(());
+                let verdict = Verdict::unreadable(&error);
+                hold(next, file, &attempt, verdict.failure.unwrap_or_default());
+                return Ok(Some(verdict.checks));
             }
             Err(error) => return Err(error),
         };
-        let verdict = self.judge(file, &candidate, intent.now).await?;
+        let mut verdict = self
+            .judge(file, &candidate, last.as_ref(), intent.now)
+            .await?;
+        let checks = std::mem::take(&mut verdict.checks);
         if let Some(reason) = verdict.failure {
             self.discard(name, &candidate).await?;
             self.found_same.insert(name.clone(), intent.now);
             hold(next, file, &attempt, reason);
-            return Ok(());
+            return Ok(Some(checks));
         }
+        self.commit_quarantine(next, intent, file, &candidate)
+            .await?;
         let (version, state_is_new) = self.commit(intent, name, &candidate, last.as_ref()).await?;
         if candidate.reads_clock && !state_is_new {
             self.found_same.insert(name.clone(), intent.now);
@@ -163,7 +179,7 @@ impl Refresher {
         );
         state.work = work;
         next.tables.insert(name.clone(), state);
-        Ok(())
+        Ok(Some(checks))
     }
 
     async fn candidate(
@@ -181,50 +197,36 @@ impl Refresher {
         }
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         intent: &Intent,
         name: &TableName,
         candidate: &Candidate,
         last: Option<&TableState>,
     ) -> Result<(u64, bool)> {
-        let table = self.writer_of(name, &candidate.layout).await?;
-        if let Some(change) = &candidate.change {
-            let mut change = change.clone();
-            let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
-            change.transactions = vec![(transaction_id(name), epoch)];
-            table.commit(change, &candidate.layout, intent.now).await?;
+        if let Some(change) = candidate.change.clone() {
+            self.commit_change(intent, name, &candidate.layout, change)
+                .await?;
         }
         // Without a change the writer is at the last version, or at the one that this epoch committed before it was
         // interrupted.
-        let version = table.version();
+        let version = self.writer_of(name, &candidate.layout).await?.version();
         Ok((version, last.is_none_or(|last| last.version != version)))
     }
 
-    /// Judges the rules of a table over its candidate.
-    async fn judge(
-        &self,
-        file: &SqlFile,
-        candidate: &Candidate,
-        now: DateTime<Utc>,
-    ) -> Result<Verdict> {
-        let stored = PinnedTable::of_files(
-            &self.lake,
-            &Lake::table_path(&file.name),
-            candidate.layout.schema.clone(),
-            Vec::new(),
-            candidate.files.clone(),
-        );
-        let stored: Arc<dyn TableProvider> = Arc::new(stored);
-        let mut tables = vec![(file.name.clone(), public_view(&file.name, stored.clone())?)];
-        if hidden::is_folded(&stored.schema()) {
-            tables.push((
-                super::rules::current_of(&file.name)?,
-                hidden::current_rows(stored)?,
-            ));
-        }
-        let context = self.sessions.context(tables)?;
-        super::rules::judge(&context, file, now).await
+    /// Commits one table's part of an epoch.
+    pub(super) async fn commit_change(
+        &mut self,
+        intent: &Intent,
+        name: &TableName,
+        layout: &TableLayout,
+        mut change: Change,
+    ) -> Result<()> {
+        let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
+        change.transactions = vec![(transaction_id(name), epoch)];
+        let table = self.writer_of(name, layout).await?;
+        table.commit(change, layout, intent.now).await?;
+        Ok(())
     }
 
     /// A session that sees the given inputs as the next epoch has them.
@@ -286,10 +288,14 @@ impl Refresher {
 
     /// Removes files that nothing will name.
     async fn discard(&self, name: &TableName, candidate: &Candidate) -> Result<()> {
-        let Some(change) = &candidate.change else {
-            return Ok(());
-        };
-        self.discard_files(name, &change.adds).await
+        if let Some(change) = &candidate.change {
+            self.discard_files(name, &change.adds).await?;
+        }
+        let aside = candidate.quarantine.as_ref();
+        if let Some(change) = aside.and_then(|aside| aside.change.as_ref()) {
+            self.discard_files(&name.quarantine(), &change.adds).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn discard_files(&self, name: &TableName, adds: &[Add]) -> Result<()> {
@@ -358,6 +364,7 @@ fn next_state(
         },
         digest: candidate.digest,
         warnings: verdict.warnings,
+        rules: verdict.rules,
         fold: candidate.fold,
         ..TableState::new(Lake::table_path(&file.name), version, schema, since)
     }
@@ -378,9 +385,13 @@ fn work(change: &Change, started: Instant) -> Work {
     }
 }
 
-/// Keeps a table at its last good version, and says why.
+/// Keeps a table and what it keeps aside at their last good version, and says why.
 fn hold(next: &mut Manifest, file: &SqlFile, attempt: &str, reason: String) {
     warn!(table = %file.name, reason = %reason, "held at its last good version");
+    if let Some(aside) = next.tables.get_mut(&file.name.quarantine()) {
+        aside.state = Freshness::Held;
+        aside.reason = Some(format!("it belongs to {}, which is held", file.name));
+    }
     match next.tables.get_mut(&file.name) {
         Some(state) => {
             state.state = Freshness::Held;

@@ -259,6 +259,9 @@ fn candidate(files: Vec<DataFile>, change: Option<Change>, layout: TableLayout) 
         digest: None,
         reads_clock: false,
         fold: None,
+        tally: None,
+        rows: None,
+        quarantine: None,
     }
 }
 

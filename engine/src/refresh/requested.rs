@@ -6,7 +6,7 @@ use tracing::{error, info};
 use super::selection::Selection;
 use super::{Refresher, Turn};
 use crate::epoch::{Freshness, Manifest};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::requests::{Outcome, Request};
 
@@ -31,6 +31,10 @@ impl Refresher {
                 };
                 self.refresh(wanted).await
             }
+            Request::ReplayDeadLetters { .. } => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the refresh role does not write bronze",
+            )),
         }
     }
 

@@ -1,3 +1,5 @@
+mod rules;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,20 +1,21 @@
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
-use super::Refresher;
 use super::build::Candidate;
 use super::digest::RowsDigest;
 use super::due::Versions;
-use super::now;
-use crate::delta::{Change, DataFile, TableLayout};
-use crate::epoch::{Intent, Manifest};
+use super::{Refresher, now};
+use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
+use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::Result;
+use crate::name::TableName;
 use crate::project::SqlFile;
-use crate::statement::align;
+use crate::quarantine;
 
 impl Refresher {
-    /// Computes a table in whole from its pinned inputs.
+    /// Computes a table in whole from its pinned inputs, and the rows that its rules keep out.
     pub(super) async fn whole(
         &mut self,
         next: &Manifest,
@@ -29,54 +30,133 @@ impl Refresher {
         let plan = state.statement_to_plan(file.statement()).await?;
         let reads_clock = now::reads_clock(&plan)?;
         let plan = now::bind(plan, intent.now)?;
-        let layout = layout(file, schema);
-        let last = next.tables.get(&file.name);
-        let committed = self.committed(intent, &file.name, &layout).await?;
+        let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
 
         let physical = state.create_physical_plan(&plan).await?;
         let mut stream = execute_stream(physical, context.task_ctx())?;
-        let table = self.writer_of(&file.name, &layout).await?;
-        let mut staged = table.stage(&layout);
-        let mut digest = RowsDigest::new(schema)?;
+        let mut table = self
+            .rewrite(intent, &file.name, layout(file, schema))
+            .await?;
+        let mut aside = match judged.has_quarantine() {
+            true => {
+                let layout = layout(file, &quarantine::schema(schema));
+                Some(
+                    self.rewrite(intent, &file.name.quarantine(), layout)
+                        .await?,
+                )
+            }
+            false => None,
+        };
         while let Some(batch) = stream.next().await {
-            let batch = align(&batch?, schema)?;
-            digest.add(&batch)?;
-            if !committed {
-                staged.write(&batch).await?;
+            let batch = judged.tell_apart(&batch?)?;
+            table.write(&batch.rows).await?;
+            if let (Some(aside), Some(rows)) = (&mut aside, &batch.kept_aside) {
+                aside.write(rows).await?;
             }
         }
+        let last = |name: &TableName| next.tables.get(name);
+        let mut candidate = self.rewritten(table, last(&file.name)).await?;
+        candidate.reads_clock = reads_clock;
+        candidate.tally = Some(judged.tally);
+        if let Some(aside) = aside {
+            let last = last(&file.name.quarantine());
+            candidate.quarantine = Some(Box::new(self.rewritten(aside, last).await?));
+        }
+        Ok(candidate)
+    }
+
+    async fn rewrite(
+        &mut self,
+        intent: &Intent,
+        name: &TableName,
+        layout: TableLayout,
+    ) -> Result<Rewrite> {
+        let committed = self.committed(intent, name, &layout).await?;
+        let table = self.writer_of(name, &layout).await?;
+        Ok(Rewrite {
+            name: name.clone(),
+            staged: table.stage(&layout),
+            digest: RowsDigest::new(&layout.schema)?,
+            layout,
+            committed,
+            rows: 0,
+        })
+    }
+
+    /// The next version of a table that was written anew; no change where its rows are those of the last one.
+    async fn rewritten(
+        &mut self,
+        rewrite: Rewrite,
+        last: Option<&TableState>,
+    ) -> Result<Candidate> {
+        let Rewrite {
+            name,
+            layout,
+            staged,
+            digest,
+            committed,
+            rows,
+        } = rewrite;
         let adds = staged.finish().await?;
         let digest = digest.finish();
-        let schema_changed = table.schema()?.fields() != schema.fields();
+        let table = self.writer_of(&name, &layout).await?;
+        let schema_changed = table.schema()?.fields() != layout.schema.fields();
         let same = last.is_some_and(|last| {
-            last.digest.as_deref() == Some(&digest) && last.schema.fields() == schema.fields()
+            last.digest.as_deref() == Some(&digest)
+                && last.schema.fields() == layout.schema.fields()
         });
         let (files, change) = if committed {
             (table.files()?, None)
         } else if same {
             let files = table.files()?;
-            self.discard_files(&file.name, &adds).await?;
+            self.discard_files(&name, &adds).await?;
             (files, None)
         } else {
             let change = Change {
                 removes: table.removes(|_| true)?,
-                schema: schema_changed.then(|| schema.clone()),
+                schema: schema_changed.then(|| layout.schema.clone()),
                 adds,
                 ..Change::default()
             };
-            (
-                change.adds.iter().map(DataFile::from).collect(),
-                Some(change),
-            )
+            let files = change.adds.iter().map(DataFile::from).collect();
+            (files, Some(change))
         };
         Ok(Candidate {
             files,
             change,
             layout,
             digest: Some(digest),
-            reads_clock,
+            reads_clock: false,
             fold: None,
+            tally: None,
+            rows: Some(rows),
+            quarantine: None,
         })
+    }
+}
+
+/// A table being written anew beside its last version.
+struct Rewrite {
+    name: TableName,
+    layout: TableLayout,
+    staged: StagedFiles,
+    digest: RowsDigest,
+    /// Whether this epoch already committed it, before it was interrupted.
+    committed: bool,
+    rows: u64,
+}
+
+impl Rewrite {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.digest.add(batch)?;
+        self.rows += batch.num_rows() as u64;
+        if !self.committed {
+            self.staged.write(batch).await?;
+        }
+        Ok(())
     }
 }
 

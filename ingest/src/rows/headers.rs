@@ -32,6 +32,25 @@ impl MessageHeaders {
         })
     }
 
+    /// The headers of a stored message, with the number of its next attempt.
+    pub(crate) fn of_attempt(json: Option<&str>, attempt: i64) -> Self {
+        let stored = json.and_then(|json| serde_json::from_str(json).ok());
+        let mut pairs: Vec<(String, Option<String>)> = stored.unwrap_or_default();
+        pairs.retain(|(name, _)| name != engine::ATTEMPT_HEADER);
+        pairs.push((engine::ATTEMPT_HEADER.to_owned(), Some(attempt.to_string())));
+        let generations = pairs
+            .iter()
+            .filter(|(name, _)| name == changes::GENERATION_HEADER);
+        let generation = generations
+            .filter_map(|(_, value)| decimal(value.as_ref()?.as_bytes()))
+            .next_back();
+        Self {
+            json: Some(serde_json::json!(pairs).to_string()),
+            generation: generation.unwrap_or(0),
+            unreadable: false,
+        }
+    }
+
     pub(super) fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
         let mut generation = 0;
         let mut entries = Vec::new();
@@ -87,6 +106,22 @@ mod tests {
             0,
         );
         check(&[("", Some(b""))], Some(r#"[["",""]]"#), 0);
+    }
+
+    #[test]
+    fn an_attempt_is_counted_once() {
+        let generation = changes::GENERATION_HEADER;
+        let stored = format!(r#"[["{generation}","7"],["sportlake.attempt","2"],["a",null]]"#);
+        let again = MessageHeaders::of_attempt(Some(&stored), 3);
+        let expected = format!(r#"[["{generation}","7"],["a",null],["sportlake.attempt","3"]]"#);
+        assert_eq!(again.json.as_deref(), Some(expected.as_str()));
+        assert_eq!(again.generation, 7);
+        let first = MessageHeaders::of_attempt(None, 2);
+        assert_eq!(
+            first.json.as_deref(),
+            Some(r#"[["sportlake.attempt","2"]]"#)
+        );
+        assert_eq!(first.generation, 0);
     }
 
     #[test]

@@ -63,6 +63,48 @@ hint: Move the line up, or write the comment without "@".
 }
 
 #[test]
+fn rules_that_reach_beyond_their_table() {
+    let text = "\
+-- @expect evaluation: id > 0 ON VIOLATION WARN
+-- @expect b: id IN (SELECT 1) ON VIOLATION WARN
+-- @expect c: row_number() OVER (ORDER BY id) > 0 ON VIOLATION FAIL
+-- @expect d: id > 0 ON VIOLATION WARN
+-- @expect d: id > 1 ON VIOLATION DROP
+SELECT id FROM silver.employees";
+    assert_snapshot!(gold(text), @r#"
+error: "evaluation" is the name of a check that every table has
+ --> sql/gold/x.sql:1:12
+  |
+1 | -- @expect evaluation: id > 0 ON VIOLATION WARN
+  |            ^^^^^^^^^^
+hint: Give the rule another name.
+error: a rule reads its own table's columns, this is a subquery
+ --> sql/gold/x.sql:2:15
+  |
+2 | -- @expect b: id IN (SELECT 1) ON VIOLATION WARN
+  |               ^^^^^^^^^^^^^^^
+hint: Make it a column of the SELECT, and let the rule test that column.
+error: a rule reads its own table's columns, this is a window function
+ --> sql/gold/x.sql:3:15
+  |
+3 | -- @expect c: row_number() OVER (ORDER BY id) > 0 ON VIOLATION FAIL
+  |               ^^^^^^^^^^
+hint: Make it a column of the SELECT, and let the rule test that column.
+error: two expectations are named "d"
+ --> sql/gold/x.sql:5:12
+  |
+5 | -- @expect d: id > 1 ON VIOLATION DROP
+  |            ^
+hint: Give each rule of a table a name of its own.
+"#);
+    assert_snapshot!(check(&[("gold/x__quarantine.sql", "SELECT 1 AS one")]), @r#"
+error: "gold.x__quarantine" is the name of the rows kept out of gold.x
+ --> sql/gold/x__quarantine.sql:1:1
+hint: Choose a name that does not end in __quarantine.
+"#);
+}
+
+#[test]
 fn expectations_that_are_wrong() {
     let text = "\
 -- @key idd
@@ -95,12 +137,6 @@ error: a rule is true or false, this is Int64
   |
 4 | -- @expect c: id + 1 ON VIOLATION WARN
   |               ^^^^^^
-error: ON VIOLATION QUARANTINE is not supported
- --> sql/gold/x.sql:5:12
-  |
-5 | -- @expect d: id > 0 ON VIOLATION QUARANTINE, FAIL OVER 5%
-  |            ^
-hint: Use ON VIOLATION WARN or ON VIOLATION FAIL.
 "#);
     let text = "\
 -- @expect a: id > 0

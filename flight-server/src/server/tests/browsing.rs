@@ -56,8 +56,9 @@ async fn a_listed_schema_is_what_a_select_yields() {
     };
     let info = running.client.get_tables(command).await.expect("told");
     let batches = fetch(&mut running.client, info).await.expect("listed");
-    assert_eq!(texts(&batches, 2), ["employees"]);
-    let bytes = batches[0].column(4).as_binary::<i32>().value(0).to_vec();
+    assert_eq!(texts(&batches, 2), ["dead_letters", "employees"]);
+    assert_eq!(texts(&batches, 3), ["VIEW", "TABLE"]);
+    let bytes = batches[0].column(4).as_binary::<i32>().value(1).to_vec();
     let listed: Schema = IpcMessage(bytes.into()).try_into().expect("a schema");
 
     let sql = "SELECT * FROM bronze.employees".to_owned();
@@ -76,6 +77,23 @@ async fn a_listed_schema_is_what_a_select_yields() {
             .iter()
             .all(|field| !field.metadata().is_empty())
     );
+}
+
+#[tokio::test]
+async fn both_catalogs_say_the_same_of_each_table() {
+    let mut running = Running::start().await;
+    let info = running.client.get_tables(CommandGetTables::default()).await;
+    let listed = fetch(&mut running.client, info.expect("told")).await;
+    let listed = listed.expect("listed");
+    let sql = "SELECT table_schema, table_name, replace(table_type, 'BASE ', '') AS kind
+               FROM information_schema.tables WHERE table_schema <> 'information_schema'
+               ORDER BY table_schema, table_name";
+    let info = running.client.execute(sql.to_owned(), None).await;
+    let selected = fetch(&mut running.client, info.expect("plans")).await;
+    let selected = selected.expect("rows");
+    for (of_list, of_sql) in [(1, 0), (2, 1), (3, 2)] {
+        assert_eq!(texts(&listed, of_list), texts(&selected, of_sql));
+    }
 }
 
 #[tokio::test]

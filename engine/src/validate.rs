@@ -1,0 +1,237 @@
+//! Every rule of the project in force, judged now on one epoch. Reads, and takes no lock.
+
+mod failing;
+
+use chrono::{DateTime, Utc};
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+
+use crate::epoch::{Freshness, Manifest, TableState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::masked::masked;
+use crate::name::TableName;
+use crate::project::{Expect, OnViolation, SqlFile};
+use crate::reader::{Reader, TableInfo};
+use crate::refresh::{CheckOutcome, count_rows, count_table, outcome, stored_project};
+
+/// What every rule says of an epoch.
+#[derive(Debug, Clone, Serialize)]
+pub struct Validation {
+    pub epoch: u64,
+    pub checked_at: DateTime<Utc>,
+    pub results: Vec<RuleResult>,
+}
+
+/// What one rule says of its table.
+#[derive(Debug, Clone, Serialize)]
+pub struct RuleResult {
+    pub table: TableName,
+    pub rule: String,
+    pub definition: String,
+    pub action: String,
+    pub outcome: CheckOutcome,
+    /// Unknown where the rule cannot be evaluated.
+    pub violations: Option<u64>,
+    /// Current rows of the table, those kept out included.
+    pub rows: Option<u64>,
+    /// What cannot be told in numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    pub key_columns: Vec<String>,
+    /// Some of the keys that break it.
+    pub keys: Vec<Vec<String>>,
+}
+
+impl RuleResult {
+    pub fn is_broken(&self) -> bool {
+        self.outcome != CheckOutcome::Passed
+    }
+
+    /// One line for a person.
+    pub fn summary(&self) -> String {
+        if let Some(message) = &self.message {
+            return message.clone();
+        }
+        match (self.violations, self.rows) {
+            (Some(violations), Some(rows)) => format!("{violations} of {rows} rows"),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Reader {
+    /// Judges every rule of these tables, of all when none is named, with at most `keys` failing keys a rule.
+    ///
+    /// # Errors
+    /// `NotFound` for a table that the project in force does not have.
+    pub async fn validate(
+        &self,
+        manifest: &std::sync::Arc<Manifest>,
+        tables: &[TableName],
+        keys: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Validation> {
+        let lake = self.lake();
+        let (project, _) = stored_project(lake, &manifest.project, self.sessions()).await?;
+        let project = project.project;
+        if let Some(unknown) = tables.iter().find(|name| project.file(name).is_none()) {
+            let names: Vec<String> = project.names().map(ToString::to_string).collect();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no table \"{unknown}\" in the SQL project"),
+            )
+            .hint(format!("Its tables are {}.", names.join(", "))));
+        }
+        let session = self.session(manifest.clone())?;
+        let mut results = Vec::new();
+        for file in &project.files {
+            if !tables.is_empty() && !tables.contains(&file.name) {
+                continue;
+            }
+            results.extend(held(file, manifest));
+            if let Some(state) = manifest.tables.get(&file.name) {
+                let table = Validated {
+                    context: session.context(),
+                    tables: session.tables(),
+                    file,
+                    state,
+                    keys,
+                    now,
+                };
+                table.judge(&mut results).await?;
+            }
+        }
+        Ok(Validation {
+            epoch: manifest.epoch,
+            checked_at: now,
+            results,
+        })
+    }
+}
+
+struct Validated<'a> {
+    context: &'a SessionContext,
+    tables: &'a [TableInfo],
+    file: &'a SqlFile,
+    state: &'a TableState,
+    keys: usize,
+    now: DateTime<Utc>,
+}
+
+impl Validated<'_> {
+    async fn judge(&self, results: &mut Vec<RuleResult>) -> Result<()> {
+        let expects = &self.file.directives.expects;
+        let kept_out = self.state.kept_out();
+        let about_rows: Vec<&Expect> = expects.iter().filter(|e| e.is_about_rows()).collect();
+        let (seen, counts) = self.count(&about_rows).await?;
+        let rows = seen + kept_out;
+        let mut counts = counts.into_iter();
+        for expect in expects {
+            let violations = match expect.is_about_rows() {
+                true => counts.next().unwrap_or(Ok(0)),
+                false => told(count_table(self.context, self.file, expect, self.now).await)?,
+            };
+            let mut result = RuleResult {
+                table: self.file.name.clone(),
+                rule: expect.name.clone(),
+                definition: expect.rule.to_string(),
+                action: expect.action(),
+                outcome: CheckOutcome::Error,
+                violations: None,
+                rows: Some(rows),
+                message: None,
+                key_columns: Vec::new(),
+                keys: Vec::new(),
+            };
+            match violations {
+                Ok(violations) => {
+                    let state = self.state.rules.get(&expect.name);
+                    let violations = violations + state.map_or(0, |rule| rule.kept_out);
+                    result.violations = Some(violations);
+                    result.outcome = outcome(expect, violations, rows);
+                    if violations > 0 {
+                        (result.key_columns, result.keys) = self.failing(expect).await?;
+                    }
+                }
+                Err(message) => result.message = Some(message),
+            }
+            results.push(result);
+        }
+        // What stands beside the rules: rows that the query itself cannot be computed for.
+        let beside = self.state.rules.iter();
+        for (name, rule) in beside.filter(|(name, _)| !expects.iter().any(|e| e.name == **name)) {
+            results.push(RuleResult {
+                table: self.file.name.clone(),
+                rule: name.clone(),
+                definition: rule.definition.clone(),
+                action: rule.action.clone(),
+                outcome: match rule.violations {
+                    0 => CheckOutcome::Passed,
+                    _ => CheckOutcome::KeptOut,
+                },
+                violations: Some(rule.violations),
+                rows: Some(rows),
+                message: None,
+                key_columns: Vec::new(),
+                keys: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Rows that readers see, and how many of them break each rule or why that cannot be told.
+    async fn count(&self, expects: &[&Expect]) -> Result<(u64, Vec<Result<u64, String>>)> {
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        match count_rows(self.context, self.file, expects, self.now).await {
+            Ok((rows, counts)) => Ok((
+                count(rows),
+                counts.into_iter().map(|number| Ok(count(number))).collect(),
+            )),
+            Err(error) if error.kind() == ErrorKind::InvalidRequest => {
+                let (rows, _) = count_rows(self.context, self.file, &[], self.now).await?;
+                let mut each = Vec::with_capacity(expects.len());
+                for expect in expects {
+                    let one = count_rows(self.context, self.file, &[expect], self.now).await;
+                    let one = one.map(|(_, counts)| count(counts.into_iter().sum()));
+                    each.push(told(one)?);
+                }
+                Ok((count(rows), each))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A rule that cannot be evaluated is a result too; anything else that goes wrong is not.
+fn told(counted: Result<u64>) -> Result<Result<u64, String>> {
+    match counted {
+        Ok(count) => Ok(Ok(count)),
+        Err(error) if error.kind() == ErrorKind::InvalidRequest => Ok(Err(format!(
+            "cannot be evaluated: {}",
+            masked(&error.to_string())
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+/// A table that is held, or was never built, has broken something already.
+fn held(file: &SqlFile, manifest: &Manifest) -> Option<RuleResult> {
+    let state = manifest.tables.get(&file.name);
+    let reason = match state {
+        Some(state) if state.state == Freshness::Held => state.reason.clone(),
+        Some(_) => return None,
+        None => Some(manifest.unbuilt.get(&file.name)?.reason.clone()),
+    };
+    Some(RuleResult {
+        table: file.name.clone(),
+        rule: "held".to_owned(),
+        definition: "the table is at its newest version".to_owned(),
+        action: OnViolation::Fail.to_string(),
+        outcome: CheckOutcome::Failed,
+        violations: None,
+        rows: state.and_then(|state| state.rows),
+        message: reason,
+        key_columns: Vec::new(),
+        keys: Vec::new(),
+    })
+}

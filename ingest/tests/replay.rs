@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
+use arrow::array::{StringArray, TimestampMicrosecondArray, new_null_array};
+use engine::bronze::{self, BronzeTable};
+use engine::{Asked, Lake, Lease, Request, Role, dead_letters};
+use std::sync::Arc;
+
+use crate::support::{Broker, Ingest, Row, Sent, TestLake, clock, envelope, in_time, quick, rows};
+
+const TOPIC: &str = "sportsdata.public.employees";
+
+fn all() -> Request {
+    Request::ReplayDeadLetters { tables: Vec::new() }
+}
+
+/// A row that an older program could not read and this one can.
+async fn put_misjudged(lake: &Lake, lease: &Lease, offset: i64) {
+    let good = envelope(offset);
+    let columns = bronze::schema();
+    let columns: Vec<ArrayRef> = columns
+        .fields()
+        .iter()
+        .map(|field| -> ArrayRef {
+            match field.name().as_str() {
+                "_partition" => Arc::new(Int32Array::from(vec![0])),
+                "_offset" => Arc::new(Int64Array::from(vec![offset])),
+                "_date" => Arc::new(Date32Array::from(vec![0])),
+                "_timestamp" | "_ingested_at" => {
+                    Arc::new(TimestampMicrosecondArray::from(vec![5_000]).with_timezone("UTC"))
+                }
+                "value" => Arc::new(BinaryArray::from_vec(vec![&good])),
+                "headers" => Arc::new(StringArray::from(vec![r#"[["sportlake.generation","4"]]"#])),
+                "error" => Arc::new(StringArray::from(vec!["unknown op"])),
+                _ => new_null_array(field.data_type(), 1),
+            }
+        })
+        .collect();
+    let batch = RecordBatch::try_new(bronze::schema(), columns).expect("a row");
+    let table = BronzeTable::open_or_create(lake, lease, "employees", clock()).await;
+    let mut table = table.expect("bronze");
+    table.append(vec![batch], &[]).await.expect("appended");
+}
+
+fn attempts(rows: &[Row], offset: i64) -> Vec<(Option<&str>, bool)> {
+    let of_offset = rows.iter().filter(|row| row.offset == offset);
+    of_offset
+        .map(|row| (row.headers.as_deref(), row.error.is_some()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_can_be_read_now_is_a_dead_letter_no_more() {
+    let place = TestLake::new();
+    let lake = place.open().await;
+    let lease = Lease::acquire(&lake, Role::Ingest).expect("free");
+    put_misjudged(&lake, &lease, 7).await;
+    let name = "bronze.employees".parse().expect("a name");
+    assert_eq!(
+        dead_letters(&lake, &name)
+            .await
+            .expect("read")
+            .letters
+            .len(),
+        1
+    );
+
+    let outcome = ingest::fulfil(&lake, &lease, &all(), &clock())
+        .await
+        .expect("replayed");
+    assert_eq!(
+        outcome.summary,
+        "bronze.employees: 1 messages replayed, 0 are dead letters still"
+    );
+    let stored = rows(&place.path(), "employees");
+    assert_eq!(
+        attempts(&stored, 7),
+        [
+            (Some(r#"[["sportlake.generation","4"]]"#), true),
+            (
+                Some(r#"[["sportlake.generation","4"],["sportlake.attempt","2"]]"#),
+                false
+            ),
+        ]
+    );
+    let again = &stored[1];
+    assert_eq!(
+        (again.op.as_deref(), again.generation),
+        (Some("c"), Some(4))
+    );
+    assert!(
+        dead_letters(&lake, &name)
+            .await
+            .expect("read")
+            .letters
+            .is_empty()
+    );
+    let outcome = ingest::fulfil(&lake, &lease, &all(), &clock())
+        .await
+        .expect("nothing left");
+    assert_eq!(outcome.summary, "there are no dead letters");
+    assert_eq!(rows(&place.path(), "employees").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_ingest_replays_beside_what_it_reads() {
+    let place = TestLake::new();
+    let broker = Broker::start(&place.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    let (good, bad) = (envelope(1), b"not an envelope".to_vec());
+    let sent = |value| Sent {
+        value: Some(value),
+        ..Sent::default()
+    };
+    broker.send(TOPIC, sent(&good)).await;
+    broker.send(TOPIC, sent(&bad)).await;
+    let ingest = Ingest::start(&broker.kafka, &place, quick()).await;
+    ingest.until("employees", 2).await;
+
+    let lake = place.open().await;
+    for attempt in [2, 3] {
+        let (request, clock) = (all(), clock());
+        let asked = engine::ask(&lake, &request, &clock, Duration::from_secs(60), |_, _| {});
+        let asked = in_time("the answer", asked).await.expect("answered");
+        let Asked::Answered(outcome) = asked else {
+            unreachable!("the role runs");
+        };
+        assert_eq!(
+            outcome.summary,
+            "bronze.employees: 1 messages replayed, 1 are dead letters still"
+        );
+        let name = "bronze.employees".parse().expect("a name");
+        let left = dead_letters(&lake, &name).await.expect("read").letters;
+        assert_eq!(left.len(), 1, "only the latest attempt is a dead letter");
+        assert_eq!((left[0].offset, left[0].attempt), (1, attempt));
+    }
+    broker.send(TOPIC, sent(&good)).await;
+    let stored = ingest.until("employees", 5).await;
+    let offsets: Vec<i64> = stored.iter().map(|row| row.offset).collect();
+    assert_eq!(offsets, [0, 1, 1, 1, 2]);
+    ingest.stop().await;
+    broker.stop().await;
+}
