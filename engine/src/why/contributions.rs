@@ -3,6 +3,7 @@
 //! The query is planned with the key's predicate on top, and DataFusion's own rule moves it down to the scans. Each
 //! scan then carries a struct of its row upwards through joins, filters and projections, as far as the row keeps its
 //! identity: to the result, or to the first aggregate, window or set operation. What arrives there has contributed.
+//! An aggregate carries its groups on in the same way, and only the rows of those that arrive are looked for below it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Column, JoinType, TableReference};
+use datafusion::common::{Column, JoinType, ScalarValue, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, lit,
+    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Operator, TableProviderFilterPushDown,
+    TableType, binary_expr, lit,
 };
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -59,17 +61,23 @@ impl Asked<'_> {
         let context = self.inputs_of(table)?;
         let plan = context.state().statement_to_plan(file.statement()).await?;
         let plan = now::bind(plan, self.at(table))?;
-        let plan = restricted(&context, plan, wanted)?;
-        let mut trace = Trace::default();
-        let traced = trace.plan(&plan)?;
-        trace.arrive(traced)?;
+        let mut waiting = vec![restricted(&context, plan, wanted)?];
         let mut contributions = Vec::new();
-        for arrived in trace.arrived {
-            let rows = arrived.rows(&context).await?;
-            contributions.push(Contribution {
-                table: arrived.table,
-                rows,
-            });
+        while let Some(plan) = waiting.pop() {
+            let mut trace = Trace::default();
+            let traced = trace.plan(&plan)?;
+            trace.arrive(traced);
+            for arrived in trace.arrived {
+                let rows = arrived.rows(&context).await?;
+                match arrived.origin {
+                    Origin::Table(table) => contributions.push(Contribution { table, rows }),
+                    Origin::Groups(aggregate) => {
+                        let input = aggregate.input.as_ref().clone();
+                        let wanted = groups(&aggregate.group_expr, &rows)?;
+                        waiting.push(restricted(&context, input, wanted)?);
+                    }
+                }
+            }
         }
         Ok(contributions)
     }
@@ -109,9 +117,41 @@ fn restricted(
     optimizer.optimize(plan, &state, |_, _| {})
 }
 
-/// Rows of one scan, at the last place where they are themselves.
+/// Selects the rows of some groups.
+fn groups(expressions: &[Expr], rows: &RecordBatch) -> DataFusionResult<Expr> {
+    let mut wanted: Option<Expr> = None;
+    for row in 0..rows.num_rows() {
+        let mut group: Option<Expr> = None;
+        for (expression, column) in expressions.iter().zip(rows.columns()) {
+            let value = lit(ScalarValue::try_from_array(column, row)?);
+            let same = binary_expr(
+                expression.clone().unalias(),
+                Operator::IsNotDistinctFrom,
+                value,
+            );
+            group = Some(match group {
+                Some(others) => others.and(same),
+                None => same,
+            });
+        }
+        wanted = match (wanted, group) {
+            (Some(others), Some(group)) => Some(others.or(group)),
+            (others, group) => others.or(group),
+        };
+    }
+    Ok(wanted.unwrap_or_else(|| lit(false)))
+}
+
+/// What a carried row is one of.
+#[derive(Clone)]
+enum Origin {
+    Table(TableName),
+    Groups(Box<Aggregate>),
+}
+
+/// Rows of one origin, at the last place where they are themselves.
 struct Arrived {
-    table: TableName,
+    origin: Origin,
     plan: LogicalPlan,
     column: Column,
 }
@@ -147,12 +187,12 @@ fn row_schema(plan: &LogicalPlan) -> SchemaRef {
 /// A plan that carries rows of its scans, and where.
 struct Traced {
     plan: LogicalPlan,
-    carried: Vec<(TableName, Column)>,
+    carried: Vec<(Origin, Column)>,
 }
 
 #[derive(Default)]
 struct Trace {
-    scans: usize,
+    origins: usize,
     arrived: Vec<Arrived>,
 }
 
@@ -165,7 +205,7 @@ impl Trace {
         })?;
         for subquery in within {
             let traced = self.plan(&subquery)?;
-            self.arrive(traced)?;
+            self.arrive(traced);
         }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(plan, &scan.table_name),
@@ -181,6 +221,11 @@ impl Trace {
                 }
                 Ok(traced)
             }
+            LogicalPlan::Aggregate(aggregate) if is_by_columns(aggregate) => {
+                let groups = aggregate.group_expr.len();
+                let identity = plan.schema().columns().into_iter().take(groups).collect();
+                self.carrying(plan, Origin::Groups(Box::new(aggregate.clone())), identity)
+            }
             LogicalPlan::Join(join) => match join.join_type {
                 JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
                     self.pass(plan, |_, _| {})
@@ -195,7 +240,7 @@ impl Trace {
             _ => {
                 for input in plan.inputs() {
                     let traced = self.plan(input)?;
-                    self.arrive(traced)?;
+                    self.arrive(traced);
                 }
                 Ok(Traced {
                     plan: plan.clone(),
@@ -213,26 +258,34 @@ impl Trace {
                 carried: Vec::new(),
             });
         };
-        let carried = format!("{CARRIED}{}", self.scans);
-        self.scans += 1;
-        let columns: Vec<Expr> = plan
-            .schema()
-            .columns()
-            .into_iter()
-            .map(Expr::Column)
-            .collect();
-        let mut parts = Vec::with_capacity(2 * columns.len());
-        for (column, field) in columns.iter().zip(plan.schema().fields()) {
-            parts.extend([lit(field.name().as_str()), column.clone()]);
+        let columns = plan.schema().columns();
+        self.carrying(plan, Origin::Table(table), columns)
+    }
+
+    /// The plan with a struct of some of its columns, as which its rows are known above.
+    fn carrying(
+        &mut self,
+        plan: &LogicalPlan,
+        origin: Origin,
+        identity: Vec<Column>,
+    ) -> DataFusionResult<Traced> {
+        let carried = format!("{CARRIED}{}", self.origins);
+        self.origins += 1;
+        let mut parts = Vec::with_capacity(2 * identity.len());
+        for (index, column) in identity.into_iter().enumerate() {
+            let name = match origin {
+                Origin::Table(_) => column.name.clone(),
+                Origin::Groups(_) => index.to_string(),
+            };
+            parts.extend([lit(name), Expr::Column(column)]);
         }
-        let with_row = columns
-            .into_iter()
-            .chain([named_struct(parts).alias(carried.as_str())]);
+        let all = plan.schema().columns().into_iter().map(Expr::Column);
+        let with_row = all.chain([named_struct(parts).alias(carried.as_str())]);
         Ok(Traced {
             plan: LogicalPlanBuilder::from(plan.clone())
                 .project(with_row)?
                 .build()?,
-            carried: vec![(table, Column::from_name(carried))],
+            carried: vec![(origin, Column::from_name(carried))],
         })
     }
 
@@ -267,7 +320,7 @@ impl Trace {
         kept_is_left: bool,
     ) -> DataFusionResult<Traced> {
         let arriving = self.plan(tested)?;
-        self.arrive(arriving)?;
+        self.arrive(arriving);
         let kept = self.plan(kept)?;
         let inputs = match kept_is_left {
             true => vec![kept.plan, tested.clone()],
@@ -280,16 +333,21 @@ impl Trace {
     }
 
     /// What a plan carries goes no further.
-    fn arrive(&mut self, traced: Traced) -> DataFusionResult<()> {
-        for (table, column) in traced.carried {
+    fn arrive(&mut self, traced: Traced) {
+        for (origin, column) in traced.carried {
             self.arrived.push(Arrived {
-                table,
+                origin,
                 plan: traced.plan.clone(),
                 column,
             });
         }
-        Ok(())
     }
+}
+
+/// Whether each row of the result stands for the rows of one group.
+fn is_by_columns(aggregate: &Aggregate) -> bool {
+    let by = &aggregate.group_expr;
+    !by.is_empty() && !by.iter().any(|by| matches!(by, Expr::GroupingSet(_)))
 }
 
 /// A table that planning takes as one, whatever view it is made of.

@@ -20,7 +20,7 @@ namesakes AS (
 )
 SELECT p.id, p.name, a.years >= l.majority AS adult, coalesce(s.n, 0) AS namesakes
 FROM silver.people p
-CROSS JOIN limits l
+CROSS JOIN parameters l
 JOIN ages a ON a.id = p.id
 LEFT JOIN namesakes s ON s.name = p.name
 WHERE EXISTS (SELECT 1 FROM silver.people x WHERE x.id = p.id)";
@@ -38,7 +38,7 @@ const PEOPLE: [(i64, &str, &str); 4] = [
 async fn world() -> (World, Reader) {
     let mut world = World::new().await;
     for (path, text) in [
-        ("limits.sql", LIMITS),
+        ("parameters.sql", LIMITS),
         ("gold/adults.sql", ADULTS),
         ("gold/by_name.sql", BY_NAME),
     ] {
@@ -90,7 +90,7 @@ async fn a_row_names_the_rows_and_parameters_it_rests_on() {
         .expect("an answer");
     assert_eq!(
         rested_on(&why),
-        ["limits: 18", "silver.people: 2 Bob 7"],
+        ["parameters: 18", "silver.people: 2 Bob 7"],
         "neither the namesakes of others nor their rows"
     );
     let adult = why
@@ -132,7 +132,7 @@ async fn a_group_names_its_rows_through_every_table_between() {
         [
             "gold.adults: 1 Anne true 2",
             "gold.adults: 3 Anne false 2",
-            "limits: 18",
+            "parameters: 18",
             "silver.people: 1 Anne 30",
             "silver.people: 3 Anne 13",
         ]
