@@ -5,8 +5,8 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, check, completions, dlq, expectations, generate, hr, ingest, quarantine, query,
-    refresh, serve, status, test, up, validate,
+    Context, check, completions, dlq, expectations, explain, generate, hr, ingest, quarantine,
+    query, refresh, serve, status, test, up, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Expectations(expectations::Command),
     Quarantine(quarantine::Command),
     Dlq(dlq::Command),
+    Explain(explain::Command),
+    Why(why::Command),
     Query(query::Command),
     Hr(hr::Command),
     Generate(generate::Command),
@@ -77,6 +79,8 @@ impl Command {
             Self::Expectations(command) => command.run(context).await,
             Self::Quarantine(command) => command.run(context).await,
             Self::Dlq(command) => command.run(context).await,
+            Self::Explain(command) => command.run(context).await,
+            Self::Why(command) => command.run(context).await,
             Self::Query(command) => command.run(context).await,
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,

@@ -2,6 +2,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod dlq;
 pub(crate) mod expectations;
+pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod hr;
 pub(crate) mod ingest;
@@ -14,6 +15,7 @@ pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;
 pub(crate) mod validate;
+pub(crate) mod why;
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-pub(crate) use rows::rows;
+pub(crate) use rows::{batch, json_rows, rows};
 
 /// How a command prints data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,13 @@ pub(crate) enum Format {
     Table,
     Json,
     Csv,
+}
+
+/// How a command prints what is no table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    Text,
+    Json,
 }
 
 /// Standard output, buffered. A closed pipe is an error that ends the command without a word.

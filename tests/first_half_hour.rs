@@ -27,6 +27,7 @@ fn a_newcomer_gets_to_numbers_and_changes_them() {
     up.wait_for("caught up");
 
     a_second_terminal_queries(&project);
+    the_numbers_explain_themselves(&project);
     the_snippet_of_the_readme_runs(&addresses);
     the_adbc_driver_finds_what_it_needs(&addresses);
     probes_and_metrics_answer(&addresses);
@@ -126,6 +127,55 @@ fn a_second_terminal_queries(project: &Project) {
     assert!(
         said.contains("already writes this lake") && said.contains("\nhint: "),
         "{said}"
+    );
+}
+
+/// From an employee's bonus down to the message that told of the employee.
+fn the_numbers_explain_themselves(project: &Project) {
+    let id = number(
+        project,
+        "SELECT min(employee_id) FROM gold.eligibilites WHERE nb_activites BETWEEN 1 AND 100",
+    );
+    let key = id.to_string();
+    let why = project.run(&["why", "gold.eligibilites", &key, "--output", "json"]);
+    assert!(why.status.success(), "{}", text(&why.stderr));
+    let why: serde_json::Value = serde_json::from_slice(&why.stdout).expect("JSON");
+    assert_eq!(why["row"]["employee_id"], id);
+    let input = |table: &str| {
+        let inputs = why["inputs"].as_array().expect("a list").iter();
+        inputs
+            .clone()
+            .find(|input| input["table"] == table)
+            .unwrap_or_else(|| panic!("no {table} in {why}"))
+    };
+    assert_eq!(input("parameters")["rows"][0]["limite_marche_m"], 15000);
+    let employees = input("silver.employees");
+    assert_eq!(employees["rows"].as_array().map(Vec::len), Some(1));
+    let message = &employees["messages"][0];
+    assert_eq!(message["topic"], "sportsdata.public.employees");
+    assert!(message["offset"].is_number() && message["partition"].is_number());
+    let activities = input("silver.sport_activities")["rows"].as_array();
+    let counted = why["row"]["nb_activites"].as_u64();
+    let found = activities.map(|rows| rows.len() as u64);
+    assert_eq!(found, counted, "those of the window, one by one");
+    let bonus = why["formulas"].as_array().expect("a list").iter();
+    let bonus: Vec<_> = bonus
+        .filter(|formula| formula["column"] == "prime_sportive")
+        .collect();
+    assert_eq!(bonus.len(), 1, "{why}");
+
+    let text_of = |arguments: &[&str]| text(&project.run(arguments).stdout);
+    let why = text_of(&["why", "gold.eligibilites", &key]);
+    assert!(
+        why.contains("t.limite_m") && why.contains("that is CASE"),
+        "{why}"
+    );
+    let nobody = project.run(&["why", "gold.eligibilites", "99999"]);
+    assert_eq!(nobody.status.code(), Some(3), "{}", text(&nobody.stderr));
+    let explained = text_of(&["explain", "silver.sport_activities"]);
+    assert!(
+        explained.contains("fold: ") && explained.contains("reads      bronze.sport_activities"),
+        "{explained}"
     );
 }
 

@@ -34,6 +34,27 @@ where
     Ok(count)
 }
 
+/// Prints rows that are at hand as a table.
+pub(crate) fn batch(rows: &RecordBatch) -> anyhow::Result<()> {
+    let mut table = TablePrinter::new(rows.schema());
+    table.write(rows)?;
+    table.print()
+}
+
+/// Rows that are at hand as a JSON list.
+pub(crate) fn json_rows(rows: &RecordBatch) -> anyhow::Result<serde_json::Value> {
+    let mut writer = arrow::json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::JsonArray>(Vec::new());
+    writer.write(rows)?;
+    writer.finish()?;
+    let json = writer.into_inner();
+    match json.is_empty() {
+        true => Ok(serde_json::Value::Array(Vec::new())),
+        false => Ok(serde_json::from_slice(&json)?),
+    }
+}
+
 enum Printer {
     Table(Box<TablePrinter>),
     Json(arrow::json::ArrayWriter<Vec<u8>>),
