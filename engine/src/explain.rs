@@ -104,7 +104,7 @@ impl Reader {
                 .collect(),
             rules: file.directives.expects.clone(),
             at_most_every: file.directives.trigger.at_most_every,
-            fresh: file.directives.fresh.clone(),
+            fresh: file.directives.fresh,
             past: past(self.epochs(), manifest, table).await?,
             state,
         })

@@ -58,10 +58,7 @@ impl Asked<'_> {
             }
         }
         // Without values the formulas still say how the row comes about.
-        let values = match self.values(file, key, &parts).await {
-            Ok(values) => values,
-            Err(_) => BTreeMap::new(),
-        };
+        let values = self.values(file, key, &parts).await.unwrap_or_default();
         for (formula, read) in &mut formulas {
             for part in read.iter() {
                 let column = part.to_string();
