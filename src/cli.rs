@@ -5,8 +5,8 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, check, completions, dlq, expectations, explain, generate, hr, ingest, quarantine,
-    query, refresh, serve, status, test, up, validate, why,
+    Context, apply, check, completions, dlq, expectations, explain, generate, hr, ingest, plan,
+    quarantine, query, refresh, serve, sources, status, test, up, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -41,6 +41,8 @@ Exit codes:
 pub(crate) enum Command {
     Up(up::Command),
     Check(check::Command),
+    Plan(plan::Command),
+    Apply(apply::Command),
     Test(test::Command),
     Refresh(refresh::Command),
     Status(status::Command),
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Explain(explain::Command),
     Why(why::Command),
     Query(query::Command),
+    Sources(sources::Command),
     Hr(hr::Command),
     Generate(generate::Command),
     Ingest(ingest::Command),
@@ -72,6 +75,8 @@ impl Command {
         match self {
             Self::Up(command) => command.run(context).await,
             Self::Check(command) => command.run(context).await,
+            Self::Plan(command) => command.run(context).await,
+            Self::Apply(command) => command.run(context).await,
             Self::Test(command) => command.run(context).await,
             Self::Refresh(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
@@ -82,6 +87,7 @@ impl Command {
             Self::Explain(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
             Self::Query(command) => command.run(context).await,
+            Self::Sources(command) => command.run(context).await,
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,
             Self::Ingest(command) => command.run(context).await,

@@ -1,3 +1,4 @@
+pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod dlq;
@@ -6,11 +7,13 @@ pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod hr;
 pub(crate) mod ingest;
+pub(crate) mod plan;
 pub(crate) mod quarantine;
 pub(crate) mod query;
 pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod serve;
+pub(crate) mod sources;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;
@@ -19,9 +22,9 @@ pub(crate) mod why;
 
 use std::path::{Path, PathBuf};
 
+use ::sources::LsnAllocator;
 use engine::{Clock, Error, ErrorKind, Lake, Reader};
 use prometheus::Registry;
-use sources::LsnAllocator;
 use tokio::net::TcpListener;
 
 use crate::clock;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod crash;
+mod edits;
 mod first_half_hour;
 mod outsider;
 mod project;

@@ -49,7 +49,7 @@ pub fn schema() -> SchemaRef {
 
 /// The bronze tables of a lake.
 pub fn names(lake: &Lake) -> Result<Vec<TableName>> {
-    let entries = match std::fs::read_dir(lake.root().join("bronze")) {
+    let entries = match std::fs::read_dir(lake.arrivals().join("bronze")) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(unreadable(error)),

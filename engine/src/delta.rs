@@ -106,7 +106,7 @@ impl Table {
         path: &str,
         version: Option<u64>,
     ) -> Result<Option<Self>> {
-        if !lake.root().join(path).join("_delta_log").is_dir() {
+        if !lake.has_directory(&format!("{path}/_delta_log")) {
             return Ok(None);
         }
         let mut builder = builder(lake, path)?;

@@ -29,6 +29,12 @@ pub struct Manifest {
     /// Tables of the project that have no good version yet, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unbuilt: BTreeMap<TableName, Unbuilt>,
+    /// Last epoch of the project that was in force before this one: what a rollback returns to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<u64>,
+    /// Fingerprint of the texts on disk that a rollback put out of force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Why a table could not be made for the first time.
@@ -177,6 +183,12 @@ pub(crate) struct Intent {
     pub(crate) project: String,
     /// Versions of the bronze tables it reads.
     pub(crate) inputs: BTreeMap<TableName, u64>,
+    /// The epoch whose definitions and data it brings back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restores: Option<u64>,
+    /// See `Manifest::refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
 }
 
 /// The epochs of a lake.

@@ -1,6 +1,7 @@
 use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 use serde::{Deserialize, Serialize};
@@ -98,9 +99,23 @@ impl From<DataFusionError> for Error {
         }
         let message = match error.find_root() {
             DataFusionError::SQL(parser, _) => plain(&parser.to_string()),
+            DataFusionError::SchemaError(schema, _) => {
+                missing_field(schema).unwrap_or_else(|| plain(&error.strip_backtrace()))
+            }
             _ => plain(&error.strip_backtrace()),
         };
         Self::new(kind, message)
+    }
+}
+
+/// Without the columns that there are: the hint names them.
+fn missing_field(error: &SchemaError) -> Option<String> {
+    match error {
+        SchemaError::FieldNotFound { field, .. } => Some(match &field.relation {
+            Some(relation) => format!("\"{relation}\" has no column \"{}\"", field.name),
+            None => format!("there is no column \"{}\"", field.name),
+        }),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
+use crate::overlay::OverlayStore;
 use crate::store::{DurableStore, create_directory};
 
 /// Version of the layout below the lake's root; another one is refused.
@@ -38,6 +39,8 @@ impl Default for LakeConfig {
 pub struct Lake {
     root: PathBuf,
     store: Arc<dyn ObjectStore>,
+    /// The root of the lake that this one stands for, where it only tries something out.
+    original: Option<PathBuf>,
 }
 
 impl Lake {
@@ -70,9 +73,34 @@ impl Lake {
         let lake = Self {
             root,
             store: Arc::new(DurableStore::new()),
+            original: None,
         };
         lake.check_format().await?;
         Ok(lake)
+    }
+
+    /// A lake in `folder` that begins as this one and leaves it as it is, to try something out.
+    pub(crate) fn over(&self, folder: &FilePath) -> Result<Self> {
+        let root = folder.canonicalize().map_err(storage)?;
+        let store = OverlayStore::new(&root, self.store.clone(), &self.root)?;
+        Ok(Self {
+            root,
+            store: Arc::new(store),
+            original: Some(self.root.clone()),
+        })
+    }
+
+    /// Whether the directory `relative` is there.
+    pub(crate) fn has_directory(&self, relative: &str) -> bool {
+        let mut roots = [Some(&self.root), self.original.as_ref()]
+            .into_iter()
+            .flatten();
+        roots.any(|root| root.join(relative).is_dir())
+    }
+
+    /// Where what arrives from outside is: an overlay has none of its own.
+    pub(crate) fn arrivals(&self) -> &FilePath {
+        self.original.as_ref().unwrap_or(&self.root)
     }
 
     /// The directory of the lake, absolute.
@@ -92,7 +120,12 @@ impl Lake {
 
     /// The URL of the directory `relative`, with a final slash.
     pub(crate) fn url(&self, relative: &str) -> Result<Url> {
-        Url::from_directory_path(self.root.join(relative))
+        let directory = self.root.join(relative);
+        if self.original.is_some() {
+            // Delta looks for the directory itself on a local disk.
+            std::fs::create_dir_all(&directory).map_err(storage)?;
+        }
+        Url::from_directory_path(directory)
             .map_err(|()| Error::invalid("the lake's path cannot be used"))
     }
 

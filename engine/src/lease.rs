@@ -31,7 +31,8 @@ impl Role {
 /// The right to write as one role, until dropped. The kernel frees it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lease {
-    _lock: Flock<File>,
+    /// None where nothing can be written that another would read.
+    _lock: Option<Flock<File>>,
     path: PathBuf,
     role: Role,
     term: u64,
@@ -87,7 +88,7 @@ impl Lease {
         let term = holder(&mut lock).map_or(0, |(term, _)| term) + 1;
         write_holder(&mut lock, term).map_err(unavailable)?;
         Ok(Ok(Self {
-            _lock: lock,
+            _lock: Some(lock),
             role,
             term,
             path: directory.join(role.as_str()),
@@ -115,6 +116,16 @@ impl Lease {
             )
             .hint("Another process writes this lake; nothing of this one is lost.")),
             _ => Ok(()),
+        }
+    }
+
+    /// The role in a lake whose writes go nowhere.
+    pub(crate) fn rehearsing(role: Role) -> Self {
+        Self {
+            _lock: None,
+            path: PathBuf::new(),
+            role,
+            term: u64::MAX,
         }
     }
 

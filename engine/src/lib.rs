@@ -19,7 +19,9 @@ mod masked;
 mod metrics;
 mod name;
 mod nearest;
+mod overlay;
 mod pinned;
+mod plan;
 pub mod project;
 mod quarantine;
 mod reader;
@@ -28,6 +30,7 @@ mod requests;
 mod session;
 mod shown;
 mod snapshots;
+pub mod sources;
 mod statement;
 mod store;
 pub mod trial;
@@ -42,8 +45,14 @@ pub use explain::{Explained, Past, Technique};
 pub use lake::{Lake, LakeConfig};
 pub use lease::{Lease, Role};
 pub use name::{CATALOG, DEFAULT_SCHEMA, TableName};
+pub use plan::{
+    ChangeKind, ColumnDifference, FileChange, Plan, PlanConfig, PlannedTable, RowDifference,
+    SampleRow, plan,
+};
 pub use reader::{Reader, ReaderConfig, Session, TableInfo, TableKind};
-pub use refresh::{CheckOutcome, ProjectConfig, RefreshConfig, Refresher, Turn, selected};
+pub use refresh::{
+    CheckOutcome, ProjectConfig, Rebuild, RefreshConfig, Refresher, Standing, Turn, selected,
+};
 pub use requests::{Asked, Outcome, Pending, Request, Requests, Waiting, ask};
 pub use session::SourceConfig;
 pub use statement::Statement;

@@ -32,7 +32,12 @@ pub(crate) fn hint(context: &SessionContext, error: &DataFusionError) -> Option<
                 field,
                 valid_fields,
             } => {
-                let names: Vec<&str> = valid_fields.iter().map(|field| field.name()).collect();
+                let mut names: Vec<&str> = Vec::new();
+                for field in valid_fields {
+                    if !names.contains(&field.name()) {
+                        names.push(field.name());
+                    }
+                }
                 match name(field.name(), names.iter().copied()) {
                     Some(near) => Some(format!("Did you mean \"{near}\"?")),
                     None => Some(format!("Columns are {}.", names.join(", "))),

@@ -35,11 +35,14 @@ pub use directive::{Cdc, Column, Directives, MaxAge, RefreshPolicy, Trigger};
 pub use expect::{Expect, OnViolation, Rule};
 pub(crate) use expect::{quoted, statement};
 pub use file::SqlFile;
+pub(crate) use json_fields::field_uses;
+pub(crate) use load::table_of;
 pub(crate) use locate::locate;
 pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};
 pub use planning::stored_type;
 pub(crate) use suggest::suggest;
 pub use suite::{ImportedRule, ImportedSuite, Insertion, LeftOut};
+pub(crate) use syntax::DIALECT;
 pub(crate) use trial::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial, Trials};
 
 use crate::name::TableName;
@@ -65,12 +68,12 @@ impl Project {
         read.chain(&self.broken)
     }
 
-    /// The texts by path, as `from_texts` takes them.
+    /// The texts by path, as `from_texts` takes them; the lock's is among them.
     pub fn texts(&self) -> &BTreeMap<String, String> {
         &self.texts
     }
 
-    /// Names these very texts: any change of a file, of a comment too, changes it.
+    /// Names these very texts: any change of a file or the lock, of a comment too, changes it.
     pub fn fingerprint(&self) -> String {
         let mut all = String::new();
         for (path, text) in &self.texts {
@@ -79,7 +82,7 @@ impl Project {
         file::sha256(&all)
     }
 
-    fn defines(&self, name: &TableName) -> bool {
+    pub(crate) fn defines(&self, name: &TableName) -> bool {
         self.names().any(|known| known == name)
     }
 }

@@ -13,9 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::{CATALOG, TableName};
 use crate::pinned::PinnedTable;
+use crate::refresh::{Standing, stored_texts};
 use crate::session::{Sessions, SourceConfig, in_schema, public_views};
 use crate::shown::ShownTable;
 use crate::snapshots::Snapshots;
+use crate::sources::{self, Drift};
 use crate::statement::Statement;
 
 /// Limits of the reading side.
@@ -48,7 +50,7 @@ impl Reader {
     /// # Errors
     /// `InvalidRequest` for a time zone that does not exist.
     pub fn new(lake: Lake, config: &ReaderConfig, source: &SourceConfig) -> Result<Self> {
-        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?;
+        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?.reading(&lake);
         Ok(Self::with_sessions(lake, sessions))
     }
 
@@ -111,11 +113,27 @@ impl Reader {
             })
     }
 
-    /// What is wrong with the SQL project on disk, when it cannot be taken and the last good one is served.
-    pub async fn project_problems(&self) -> Result<Option<String>> {
-        let problems = self.lake.read(crate::refresh::PROBLEMS).await?;
-        let text = problems.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok(text.filter(|text| !text.is_empty()))
+    /// The last epoch of the project that was in force before the newest one's: what a rollback brings back.
+    ///
+    /// # Errors
+    /// `NotFound` when there was no change, or it is no longer kept.
+    pub async fn before_last_change(&self) -> Result<Arc<Manifest>> {
+        let newest = self.latest().await?;
+        let replaced = newest.replaced.ok_or_else(crate::refresh::nothing_before)?;
+        self.epoch(replaced).await
+    }
+
+    /// How the newest events differ from what the project in force relies on, and where it does.
+    pub async fn drift(&self, source: &SourceConfig) -> Result<Vec<Drift>> {
+        let newest = self.latest().await?;
+        let (project, lock) = stored_texts(&self.lake, &newest.project).await?;
+        let seen = sources::survey(&self.lake, source).await?;
+        Ok(sources::drift(&lock, &seen, &project))
+    }
+
+    /// How the SQL project on disk stands to the one served, as the refresh role last saw it.
+    pub async fn standing(&self) -> Result<Standing> {
+        Standing::read(&self.lake).await
     }
 
     /// A session that sees every table as of one epoch.

@@ -7,15 +7,20 @@ mod bronze_watch;
 mod build;
 mod digest;
 mod due;
+mod edit;
 mod fold;
 mod in_force;
 mod judged;
 mod kept_aside;
 pub(crate) mod now;
 mod quality;
+mod rebuilds;
+mod rehearsal;
 mod requested;
+mod rollback;
 mod rules;
 mod selection;
+mod standing;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -31,12 +36,16 @@ use tracing::{debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
 use self::in_force::{Edit, InForce};
-pub(crate) use self::in_force::{PROBLEMS, stored_project};
+pub(crate) use self::in_force::{differing, stored_project, stored_texts};
+pub use self::rebuilds::Rebuild;
+pub(crate) use self::rebuilds::{affected, rebuilds};
 use self::requested::Wanted;
+pub(crate) use self::rollback::nothing_before;
 pub use self::rules::CheckOutcome;
 pub(crate) use self::rules::{count_rows, count_table, outcome};
 use self::selection::Selection;
 pub use self::selection::selected;
+pub use self::standing::Standing;
 use crate::clock::Clock;
 use crate::delta::Table;
 use crate::epoch::{EpochLog, Intent, Manifest};
@@ -78,6 +87,8 @@ pub struct RefreshConfig {
     pub memory_limit_bytes: usize,
     /// Days for which `quality.results` keeps the checks that were made.
     pub keep_checks_days: u32,
+    /// An edit that has to read more than this to make tables anew waits for `sportlake apply`, bytes.
+    pub apply_above_bytes: u64,
 }
 
 impl Default for RefreshConfig {
@@ -87,6 +98,7 @@ impl Default for RefreshConfig {
             clock_seconds: 60,
             memory_limit_bytes: 2 << 30,
             keep_checks_days: 30,
+            apply_above_bytes: 4 << 30,
         }
     }
 }
@@ -136,7 +148,7 @@ impl Refresher {
         source: &SourceConfig,
         clock: Clock,
     ) -> Result<Self> {
-        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?;
+        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?.reading(&lake);
         Self::open_with(lake, lease, project, config, sessions, clock).await
     }
 
@@ -229,9 +241,17 @@ impl Refresher {
                 .stored(&self.lake, &intent.project, &self.sessions)
                 .await?;
             info!(epoch = intent.epoch, "an interrupted epoch is finished");
-            return self.finish(intent, &project, None, started).await;
+            let refused = intent.refused.clone();
+            let turn = self.finish(intent, &project, None, started).await?;
+            self.project.settle(&self.lake, project, refused).await?;
+            return Ok(turn);
         }
-        let edit = self.project.look(&self.lake, &self.sessions).await?;
+        let edit = self.take_edit().await?;
+        self.advance(edit, started).await
+    }
+
+    /// Publishes one epoch of the project in force when something changed.
+    async fn advance(&mut self, edit: Option<Edit>, started: Instant) -> Result<Turn> {
         let Some(project) = self.project.current() else {
             return Ok(Turn::Quiet);
         };
@@ -247,6 +267,8 @@ impl Refresher {
             now,
             project: project.project.fingerprint(),
             inputs,
+            restores: None,
+            refused: self.project.refused(),
         };
         self.lease.verify()?;
         let intent = self.epochs.declare(intent).await?;
@@ -261,7 +283,10 @@ impl Refresher {
         edit: Option<Edit>,
         started: Instant,
     ) -> Result<Turn> {
-        let built = Box::pin(self.build(&intent, project)).await?;
+        let built = match intent.restores {
+            Some(epoch) => self.restore(&intent, project, epoch).await?,
+            None => Box::pin(self.build(&intent, project)).await?,
+        };
         let Some(manifest) = built.manifest else {
             self.epochs.withdraw(intent.epoch).await?;
             self.unfinished = None;

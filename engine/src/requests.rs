@@ -55,14 +55,18 @@ pub enum Request {
         #[serde(default)]
         tables: Vec<TableName>,
     },
+    /// Puts the SQL project on disk in force in whole.
+    Apply,
+    /// Brings back the project, and the data, of an epoch before the last change of the project.
+    Rollback { epoch: u64 },
 }
 
 impl Request {
     /// The role that does it.
     pub fn role(&self) -> Role {
         match self {
-            Self::Refresh { .. } => Role::Refresh,
             Self::ReplayDeadLetters { .. } => Role::Ingest,
+            Self::Refresh { .. } | Self::Apply | Self::Rollback { .. } => Role::Refresh,
         }
     }
 }

@@ -13,6 +13,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlanBuilder, col, ident};
@@ -23,6 +24,7 @@ use crate::dead_letters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions::{self, Image};
 use crate::hidden;
+use crate::lake::Lake;
 use crate::name::{CATALOG, DEFAULT_SCHEMA, LAYERS, TableName};
 
 /// `[source]` of the configuration.
@@ -94,6 +96,14 @@ impl Sessions {
     /// The zone of the naive times in source tables.
     pub(crate) fn timezone(&self) -> Tz {
         self.timezone
+    }
+
+    /// The same sessions, whose scans read through the lake's own store.
+    pub(crate) fn reading(self, lake: &Lake) -> Self {
+        let url = ObjectStoreUrl::local_filesystem();
+        let runtime = self.state.runtime_env();
+        runtime.register_object_store(url.as_ref(), lake.store().clone());
+        self
     }
 
     /// A session that sees exactly `tables`.

@@ -14,15 +14,19 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionContext};
-use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
     Expr, Statement as Sql, Value, ValueWithSpan, visit_expressions_mut,
 };
 use futures::StreamExt;
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::ParserError;
+use sqlparser::tokenizer::Tokenizer;
 
 use crate::depth;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nearest;
+use crate::project::DIALECT;
 
 /// Longest statement accepted, bytes.
 const MAX_SQL_BYTES: usize = 256 << 10;
@@ -144,8 +148,7 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn ExecutionP
 
 fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
     let parse = || {
-        let dialect = state.config().options().sql_parser.dialect;
-        let parsed = state.sql_to_statement(sql, &dialect)?;
+        let parsed = one_statement(state, sql)?;
         match &parsed {
             Parsed::Statement(statement)
                 if depth::is_too_deep(statement.as_ref(), depth::STATEMENT_DEPTH) =>
@@ -165,6 +168,29 @@ fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
             "no thread could be had to read the statement",
         ))
     })
+}
+
+/// Reads SQL as project files are read, so that a query gives the same there and here. Only its words are told apart as
+/// clients write them: to PostgreSQL itself `?` is an operator, to drivers it is a parameter.
+fn one_statement(state: &SessionState, sql: &str) -> Result<Parsed> {
+    let syntax = |error: ParserError| Error::from(DataFusionError::SQL(Box::new(error), None));
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| syntax(error.into()))?;
+    let options = state.config().options();
+    let mut statements = DFParserBuilder::new(tokens)
+        .with_dialect(&DIALECT)
+        .with_recursion_limit(options.sql_parser.recursion_limit.get())
+        .build()?
+        .parse_statements()?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (Some(_), false) => {
+            Err(Error::invalid("there are several statements in one")
+                .hint("Send them one at a time."))
+        }
+        (None, _) => Err(Error::invalid("there is no statement")),
+    }
 }
 
 fn check_reading(parsed: &Parsed) -> Result<()> {

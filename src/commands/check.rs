@@ -23,31 +23,38 @@ impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let config = &context.config;
         let checked = project::check(&config.sql.path, &config.source).await?;
-        self.print(&checked.problems)?;
+        print(&checked.problems, self.output)?;
         match checked.problems.len() {
             0 => {
                 output::note(&format!("{} tables, no problem", checked.tables.len()));
                 Ok(ExitCode::SUCCESS)
             }
-            1 => Err(Found("1 problem in the SQL project".to_owned()).into()),
-            count => Err(Found(format!("{count} problems in the SQL project")).into()),
+            count => Err(Found(summary(count)).into()),
         }
     }
+}
 
-    fn print(&self, problems: &[Diagnostic]) -> anyhow::Result<()> {
-        match self.output {
-            Format::Table => {
-                for problem in problems {
-                    output::line(&format!("{problem}\n"))?;
-                }
-                Ok(())
+pub(crate) fn summary(count: usize) -> String {
+    match count {
+        1 => "1 problem in the SQL project".to_owned(),
+        count => format!("{count} problems in the SQL project"),
+    }
+}
+
+/// Prints what is wrong with a project, each problem in its line of SQL where a person reads it.
+pub(crate) fn print(problems: &[Diagnostic], format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Table => {
+            for problem in problems {
+                output::line(&format!("{problem}\n"))?;
             }
-            Format::Json => output::json(&problems),
-            Format::Csv => {
-                let rows: Vec<Vec<String>> = problems.iter().map(row).collect();
-                let columns = ["file", "line", "column", "message", "hint"];
-                output::table(&columns, &rows, Format::Csv)
-            }
+            Ok(())
+        }
+        Format::Json => output::json(&problems),
+        Format::Csv => {
+            let rows: Vec<Vec<String>> = problems.iter().map(row).collect();
+            let columns = ["file", "line", "column", "message", "hint"];
+            output::table(&columns, &rows, Format::Csv)
         }
     }
 }

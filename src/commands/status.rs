@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use engine::{Freshness, Manifest, TableState};
+use engine::sources::Drift;
+use engine::{Freshness, Manifest, Standing, TableState};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -23,7 +24,14 @@ impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let reader = context.reader(context.existing_lake().await?)?;
         let manifest = reader.latest().await?;
-        let problems = reader.project_problems().await?;
+        let standing = reader.standing().await?;
+        let drifts = match reader.drift(&context.config.source).await {
+            Ok(drifts) => drifts,
+            Err(error) => {
+                output::note(&format!("the topics were not looked at: {error}"));
+                Vec::new()
+            }
+        };
         let age = (context.clock)() - manifest.now;
         match self.output {
             Format::Table => {
@@ -34,16 +42,18 @@ impl Command {
                     age.num_seconds()
                 ))?;
                 output::table(&COLUMNS, &rows(&manifest), Format::Table)?;
-                if let Some(problems) = &problems {
-                    output::line(&format!(
-                        "the SQL project on disk cannot be taken; the last good one is served\n{problems}"
-                    ))?;
+                for note in standing.notes() {
+                    output::line(&note)?;
+                }
+                for drift in &drifts {
+                    output::line(&drift.to_string())?;
                 }
             }
             Format::Csv => output::table(&COLUMNS, &rows(&manifest), Format::Csv)?,
             Format::Json => output::json(&document(
                 &manifest,
-                problems.as_deref(),
+                &standing,
+                &drifts,
                 age.num_milliseconds(),
             ))?,
         }
@@ -94,7 +104,7 @@ fn broken(table: &TableState) -> String {
     told.join(", ")
 }
 
-fn document(manifest: &Manifest, problems: Option<&str>, age_ms: i64) -> Value {
+fn document(manifest: &Manifest, standing: &Standing, drifts: &[Drift], age_ms: i64) -> Value {
     let tables = manifest.tables.iter().map(|(name, table)| {
         json!({
             "table": name.to_string(),
@@ -112,7 +122,8 @@ fn document(manifest: &Manifest, problems: Option<&str>, age_ms: i64) -> Value {
         "epoch": manifest.epoch,
         "now": manifest.now,
         "age_ms": age_ms,
-        "project_problems": problems,
+        "project": standing,
+        "drift": drifts,
         "unbuilt": manifest.unbuilt.iter().map(|(name, unbuilt)| (name.to_string(), &unbuilt.reason)).collect::<std::collections::BTreeMap<_, _>>(),
         "tables": tables.collect::<Vec<_>>(),
     })

@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::hidden::HIDDEN;
 use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::quarantine;
+use crate::refresh::now;
 use crate::session::{Sessions, SourceConfig};
 
 /// Planning runs no query.
@@ -46,6 +47,8 @@ pub struct CheckedTable {
     /// Columns as the table stores them.
     pub schema: SchemaRef,
     pub inputs: BTreeSet<TableName>,
+    /// Whether its rows depend on `now()`.
+    pub reads_clock: bool,
 }
 
 impl CheckedProject {
@@ -147,6 +150,7 @@ impl Checker<'_> {
                 return Ok(());
             }
         };
+        let reads_clock = now::reads_clock(&plan)?;
         let (schema, problems) = stored_schema(file, plan.schema().as_arrow());
         self.problems.extend(problems);
         self.planner.add(&file.name, Arc::clone(&schema))?;
@@ -168,8 +172,12 @@ impl Checker<'_> {
             .all(|input| self.sound.contains_key(input));
         if self.problems.len() == before && inputs_sound {
             self.order.push(file.name.clone());
-            self.sound
-                .insert(file.name.clone(), CheckedTable { schema, inputs });
+            let table = CheckedTable {
+                schema,
+                inputs,
+                reads_clock,
+            };
+            self.sound.insert(file.name.clone(), table);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Value,
     visit_expressions,
 };
-use sqlparser::tokenizer::Span;
+use sqlparser::tokenizer::{Location, Span};
 
 use super::diagnostic::Diagnostic;
 use super::file::SqlFile;
@@ -28,6 +28,22 @@ pub(super) fn check(
         ControlFlow::<()>::Continue(())
     });
     problems
+}
+
+/// Places in a file that read a field of a bronze table's rows.
+pub(crate) fn field_uses(file: &SqlFile, table: &str, field: &str) -> Vec<Location> {
+    let references = super::graph::references(&file.query);
+    let mut places = Vec::new();
+    let _ = visit_expressions(&*file.query, |expr| {
+        if let Some(access) = Access::of(expr)
+            && access.field == field
+            && access.tables(&references).contains(&table)
+        {
+            places.push(access.span.start);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    places
 }
 
 /// `after ->> 'field'`, or the same as a function call.
@@ -90,13 +106,9 @@ impl<'a> Access<'a> {
         })
     }
 
-    fn objection(
-        &self,
-        file: &SqlFile,
-        references: &[Reference],
-        lock: &SourcesLock,
-    ) -> Option<Diagnostic> {
-        let tables: Vec<&str> = references
+    /// The bronze tables whose rows it may be about.
+    fn tables<'r>(&self, references: &'r [Reference]) -> Vec<&'r str> {
+        references
             .iter()
             .filter(|reference| reference.schema == "bronze")
             .filter(|reference| match &self.qualifier {
@@ -104,7 +116,16 @@ impl<'a> Access<'a> {
                 None => true,
             })
             .map(|reference| reference.table.as_str())
-            .collect();
+            .collect()
+    }
+
+    fn objection(
+        &self,
+        file: &SqlFile,
+        references: &[Reference],
+        lock: &SourcesLock,
+    ) -> Option<Diagnostic> {
+        let tables = self.tables(references);
         let sources = tables.iter().filter_map(|table| lock.bronze.get(*table));
         let fields: BTreeSet<&str> = sources
             .flat_map(|source| source.fields.keys().map(String::as_str))

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Project;
 use super::diagnostic::Diagnostic;
 use super::file::SqlFile;
+use super::lock::LOCK_FILE;
 use crate::depth::with_deep_stack;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{DEFAULT_SCHEMA, TableName};
@@ -41,6 +42,12 @@ impl Project {
                 }
                 _ if ELSEWHERE.contains(&entry.name.as_str()) => {}
                 Kind::File if entry.is_sql() => project.read(folder, &shown, &entry.name)?,
+                // Whether it is a good one is told by whoever parses it.
+                Kind::File if entry.name == LOCK_FILE => {
+                    let bytes = read_bounded(&folder.join(LOCK_FILE)).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    project.texts.insert(LOCK_FILE.to_owned(), text);
+                }
                 Kind::Folder if holds_sql(&folder.join(&entry.name)) => {
                     project.stray(&shown, &entry.name, "the folder is no layer of the lake");
                 }
@@ -54,7 +61,11 @@ impl Project {
     pub fn from_texts(texts: BTreeMap<String, String>) -> Self {
         let mut project = Self::default();
         for (path, text) in texts {
-            project.add("sql", &path, text);
+            if path == LOCK_FILE {
+                project.texts.insert(path, text);
+            } else {
+                project.add("sql", &path, text);
+            }
         }
         project
     }
@@ -118,6 +129,11 @@ fn parse(
         let message = "the file cannot be parsed: no thread for it";
         Err(vec![Diagnostic::of_file(shown_path, message)])
     })
+}
+
+/// The table that a file of the project makes.
+pub(crate) fn table_of(path: &str) -> Option<TableName> {
+    table_name(path).ok()
 }
 
 /// The table that a path stands for, or what is wrong with the path and how to mend it.

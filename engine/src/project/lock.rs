@@ -67,6 +67,28 @@ pub enum FieldType {
     Bytes,
 }
 
+impl FieldType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Int16 => "int16",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Float => "float",
+            Self::Double => "double",
+            Self::String => "string",
+            Self::Json => "json",
+            Self::Array => "array",
+            Self::Decimal => "decimal",
+            Self::Date => "date",
+            Self::Time => "time",
+            Self::Timestamp => "timestamp",
+            Self::TimestampTz => "timestamptz",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
 impl Default for SourcesLock {
     fn default() -> Self {
         Self {

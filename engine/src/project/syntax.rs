@@ -3,7 +3,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, TokenWithSpan, Tokenizer};
 
-/// The SQL of project files. PostgreSQL's, because there `a ->> 'x' = 'y'` means what it looks like.
+/// The SQL of project files and of clients. PostgreSQL's, because there `a ->> 'x' = 'y'` means what it looks like.
 pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// Deeper nesting is refused instead of risking the stack.

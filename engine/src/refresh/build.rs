@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::Refresher;
 use super::due::{Versions, attempt, inputs_of};
+use super::edit::{is_served, replaced};
 use super::quality::Checks;
 use super::rules::{Check, Tally, Verdict};
 use crate::bronze;
@@ -71,7 +72,10 @@ impl Refresher {
                 .map(|before| before.tables.clone())
                 .unwrap_or_default(),
             unbuilt: BTreeMap::new(),
+            replaced: before.as_ref().and_then(|before| replaced(before, intent)),
+            refused: intent.refused.clone(),
         };
+        next.tables.retain(|name, _| is_served(project, name));
         for (name, version) in &intent.inputs {
             pin_bronze(&mut next, name, *version);
         }
@@ -222,8 +226,7 @@ impl Refresher {
         layout: &TableLayout,
         mut change: Change,
     ) -> Result<()> {
-        let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
-        change.transactions = vec![(transaction_id(name), epoch)];
+        change.transactions = vec![transaction(intent, name)];
         let table = self.writer_of(name, layout).await?;
         table.commit(change, layout, intent.now).await?;
         Ok(())
@@ -313,6 +316,12 @@ fn is_about_the_data(kind: ErrorKind) -> bool {
         kind,
         ErrorKind::InvalidRequest | ErrorKind::Unsupported | ErrorKind::ResourceExhausted
     )
+}
+
+/// Marks a table's commit as part of an epoch.
+pub(super) fn transaction(intent: &Intent, name: &TableName) -> (String, i64) {
+    let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
+    (transaction_id(name), epoch)
 }
 
 fn transaction_id(name: &TableName) -> String {

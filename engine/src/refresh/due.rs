@@ -49,10 +49,21 @@ impl Refresher {
             match newest.tables.get(&file.name) {
                 Some(state) => self.is_stale(file, state, &attempt, now, false),
                 None => newest.unbuilt.get(&file.name).is_none_or(|unbuilt| {
-                    !unbuilt.attempt.is_empty() && unbuilt.attempt != attempt
+                    let is_moved = !unbuilt.attempt.is_empty() && unbuilt.attempt != attempt;
+                    is_moved || (table.reads_clock && self.is_old_attempt(&file.name, now))
                 }),
             }
         })
+    }
+
+    /// Whether the last attempt at a table is so long ago that the clock alone may have changed its outcome.
+    fn is_old_attempt(&self, name: &TableName, now: DateTime<Utc>) -> bool {
+        let tried = self.found_same.get(name);
+        tried.is_none_or(|tried| now.signed_duration_since(tried) >= self.clock_pause())
+    }
+
+    fn clock_pause(&self) -> Duration {
+        Duration::seconds(i64::try_from(self.config.clock_seconds).unwrap_or(60))
     }
 
     /// Whether a table is to be made anew: its query, its rules or its inputs changed, or time has passed for one that
@@ -75,8 +86,7 @@ impl Refresher {
             .unwrap_or(DateTime::<Utc>::MIN_UTC);
         let age = now.signed_duration_since(last);
         if state.attempt == attempt {
-            let limit = Duration::seconds(i64::try_from(self.config.clock_seconds).unwrap_or(60));
-            return state.reads_clock && age >= limit;
+            return state.reads_clock && age >= self.clock_pause();
         }
         let pause = file.directives.trigger.at_most_every;
         let resting = pause.is_some_and(|pause| {

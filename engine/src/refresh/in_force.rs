@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::rebuilds::Rebuild;
+use super::standing::Standing;
 use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::project::{CheckedProject, LOCK_FILE, Project, SourcesLock, check_project};
+use crate::name::TableName;
+use crate::project::{CheckedProject, LOCK_FILE, Project, SourcesLock, check_project, table_of};
 use crate::session::Sessions;
-
-/// Where the lake says what is wrong with the project as it is on disk.
-pub(crate) const PROBLEMS: &str = "_project/_problems";
 
 /// The project whose tables are served: the last one that was whole.
 pub(super) struct InForce {
@@ -20,6 +20,11 @@ pub(super) struct InForce {
     current: Option<Arc<CheckedProject>>,
     /// Texts on disk when last looked at, good or not.
     seen: Option<BTreeMap<String, String>>,
+    /// Fingerprint of the texts on disk that a rollback put out of force.
+    refused: Option<String>,
+    /// As this process last wrote it to the lake.
+    standing: Option<Standing>,
+    is_unreadable: bool,
 }
 
 /// The files that an accepted edit touched.
@@ -34,6 +39,13 @@ impl fmt::Display for Edit {
     }
 }
 
+/// A sound project that is not in force.
+pub(super) struct Proposal {
+    pub(super) checked: CheckedProject,
+    /// Tables of it whose file is gone from disk.
+    retiring: Vec<TableName>,
+}
+
 impl InForce {
     /// The project of the newest epoch, as the lake keeps it; none on a new lake.
     pub(super) async fn open(
@@ -46,6 +58,9 @@ impl InForce {
             folder: folder.to_owned(),
             current: None,
             seen: None,
+            refused: newest.and_then(|newest| newest.refused.clone()),
+            standing: None,
+            is_unreadable: false,
         };
         if let Some(newest) = newest {
             project.current = Some(project.stored(lake, &newest.project, sessions).await?);
@@ -57,74 +72,212 @@ impl InForce {
         self.current.clone()
     }
 
-    /// Looks at the folder. An edit that is whole comes into force; a broken one is told once and the last good
-    /// project stays.
-    pub(super) async fn look(&mut self, lake: &Lake, sessions: &Sessions) -> Result<Option<Edit>> {
-        let read = match Project::load(&self.folder) {
-            Ok(project) => project,
-            Err(error) if self.current.is_some() && self.seen.is_none() => {
-                warn!(error = %error, "the SQL project cannot be read; still serving the last good one");
-                self.seen = Some(BTreeMap::new());
-                return Ok(None);
-            }
-            Err(_) if self.current.is_some() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut texts = read.texts().clone();
-        let lock = SourcesLock::load(&self.folder);
-        let lock_text = lock.as_ref().ok().and_then(|lock| lock.render().ok());
-        texts.extend(lock_text.map(|text| (LOCK_FILE.to_owned(), text)));
-        if self.seen.as_ref() == Some(&texts) {
-            return Ok(None);
-        }
-        let before = self.seen.replace(texts);
-        let taken = self.take(lake, sessions, read, lock, before.clone()).await;
-        if taken.is_err() {
-            // It was not taken, so it is looked at again.
-            self.seen = before;
-        }
-        taken
+    pub(super) fn refused(&self) -> Option<String> {
+        self.refused.clone()
     }
 
-    async fn take(
+    /// Looks at the folder. A whole edit is proposed, with the files that are gone from disk as they are in force; a
+    /// broken one is told once.
+    pub(super) async fn look(
+        &mut self,
+        lake: &Lake,
+        sessions: &Sessions,
+    ) -> Result<Option<Proposal>> {
+        let read = match Project::load(&self.folder) {
+            Ok(project) => project,
+            Err(error) if self.current.is_some() => {
+                if !self.is_unreadable {
+                    warn!(error = %error, "the SQL project cannot be read; still serving the last good one");
+                    let problems = Some(error.to_string());
+                    self.stand(
+                        lake,
+                        Standing {
+                            problems,
+                            ..Standing::default()
+                        },
+                    )
+                    .await?;
+                    self.is_unreadable = true;
+                }
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if self.seen.as_ref() == Some(read.texts()) && !self.is_unreadable {
+            return Ok(None);
+        }
+        let before = self.seen.replace(read.texts().clone());
+        let weighed = self.weigh(lake, sessions, read, before.as_ref()).await;
+        match weighed {
+            Ok(_) => self.is_unreadable = false,
+            // It was not weighed to the end, so it is looked at again.
+            Err(_) => self.seen = before,
+        }
+        weighed
+    }
+
+    async fn weigh(
         &mut self,
         lake: &Lake,
         sessions: &Sessions,
         read: Project,
-        lock: Result<SourcesLock>,
-        before: Option<BTreeMap<String, String>>,
-    ) -> Result<Option<Edit>> {
-        let checked = match lock {
-            Ok(lock) => check_project(read, &lock, sessions).await?,
+        before: Option<&BTreeMap<String, String>>,
+    ) -> Result<Option<Proposal>> {
+        let fingerprint = read.fingerprint();
+        if self.refused.as_ref() == Some(&fingerprint) {
+            let rolled_back = Standing {
+                rolled_back: true,
+                ..Standing::default()
+            };
+            self.stand(lake, rolled_back).await?;
+            return Ok(None);
+        }
+        self.refused = None;
+        let lock = match SourcesLock::load(&self.folder) {
+            Ok(lock) => lock,
             Err(error) => {
                 self.refuse(lake, &error.to_string()).await?;
                 return Ok(None);
             }
         };
+        let texts = read.texts().clone();
+        let edited = before
+            .map(|before| differing(before, &texts))
+            .unwrap_or_default();
+        let mut checked = check_project(read, &lock, sessions).await?;
         if !checked.is_sound() {
-            let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
-            self.refuse(lake, problems.join("\n").trim_end()).await?;
+            self.refuse(lake, &problems(&checked)).await?;
             return Ok(None);
         }
-        lake.replace(PROBLEMS, Vec::new()).await?;
-        self.store(lake, &checked).await?;
-        let fingerprint = checked.project.fingerprint();
-        let served = self.current.as_ref().map(|current| &current.project);
-        if served.is_some_and(|served| served.fingerprint() == fingerprint) {
-            let paths = before.map(|before| differing(&before, checked.project.texts()));
-            if let Some(paths) = paths.filter(|paths| !paths.is_empty()) {
-                info!(
-                    "{} repaired: the SQL project is the one that is served",
-                    paths.join(", ")
+        let gone = self.gone(&texts);
+        if !gone.is_empty() {
+            let paths: Vec<&str> = gone.keys().map(String::as_str).collect();
+            let paths = paths.join(", ");
+            let merged = Project::from_texts(texts.into_iter().chain(gone.clone()).collect());
+            checked = check_project(merged, &lock, sessions).await?;
+            if !checked.is_sound() {
+                let text = format!(
+                    "{paths} is gone from disk and in force until `sportlake apply`, and the edit does not fit it:\n{}",
+                    problems(&checked)
                 );
+                self.refuse(lake, &text).await?;
+                return Ok(None);
+            }
+        }
+        let retiring = gone.keys().filter_map(|path| table_of(path)).collect();
+        let served = self.current.as_ref().map(|current| &current.project);
+        if served.is_some_and(|served| served.fingerprint() == checked.project.fingerprint()) {
+            let was_broken = self
+                .standing
+                .as_ref()
+                .is_some_and(|last| last.problems.is_some());
+            self.stand(
+                lake,
+                Standing {
+                    retiring,
+                    ..Standing::default()
+                },
+            )
+            .await?;
+            if was_broken {
+                let edited = edited.join(", ");
+                info!("{edited} repaired: the SQL project is the one that is served");
             }
             return Ok(None);
         }
+        Ok(Some(Proposal { checked, retiring }))
+    }
+
+    /// The project on disk as it stands, to be put in force in whole.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when it is broken.
+    pub(super) async fn on_disk(&mut self, sessions: &Sessions) -> Result<Proposal> {
+        let read = Project::load(&self.folder)?;
+        let lock = SourcesLock::load(&self.folder)?;
+        let texts = read.texts().clone();
+        let checked = check_project(read, &lock, sessions).await?;
+        if !checked.is_sound() {
+            let problems = problems(&checked);
+            return Err(Error::invalid(format!(
+                "the SQL project on disk cannot be taken\n{problems}"
+            ))
+            .hint("`sportlake check` shows every problem at its place."));
+        }
+        self.seen = Some(texts);
+        Ok(Proposal {
+            checked,
+            retiring: Vec::new(),
+        })
+    }
+
+    /// Puts a proposal in force; what it changed, unless it is the first.
+    pub(super) async fn accept(&mut self, lake: &Lake, proposal: Proposal) -> Result<Option<Edit>> {
+        let Proposal { checked, retiring } = proposal;
+        let texts = checked.project.texts();
+        let json = serde_json::to_vec_pretty(texts).map_err(|source| {
+            Error::new(ErrorKind::Internal, "could not write a project").caused_by(source)
+        })?;
+        lake.create(&stored_path(&checked.project.fingerprint()), json)
+            .await?;
+        self.stand(
+            lake,
+            Standing {
+                retiring,
+                ..Standing::default()
+            },
+        )
+        .await?;
+        let served = self.current.as_ref().map(|current| current.project.texts());
         let edit = served.map(|served| Edit {
-            paths: differing(served.texts(), checked.project.texts()),
+            paths: differing(served, texts),
         });
+        self.refused = None;
         self.current = Some(Arc::new(checked));
-        Ok(edit)
+        Ok(edit.filter(|edit| !edit.paths.is_empty()))
+    }
+
+    /// Makes the next look weigh what is on disk anew.
+    pub(super) fn forget(&mut self) {
+        self.seen = None;
+    }
+
+    /// Leaves a proposal until somebody applies it.
+    pub(super) async fn wait(&mut self, lake: &Lake, waiting: Vec<Rebuild>) -> Result<()> {
+        self.stand(
+            lake,
+            Standing {
+                waiting,
+                ..Standing::default()
+            },
+        )
+        .await
+    }
+
+    /// Goes on with a project of another epoch. The texts on disk are not taken until they change.
+    pub(super) async fn settle(
+        &mut self,
+        lake: &Lake,
+        project: Arc<CheckedProject>,
+        refused: Option<String>,
+    ) -> Result<()> {
+        self.current = Some(project);
+        let is_refused = refused.is_some();
+        self.refused = refused;
+        if is_refused {
+            let rolled_back = Standing {
+                rolled_back: true,
+                ..Standing::default()
+            };
+            self.stand(lake, rolled_back).await?;
+        }
+        Ok(())
+    }
+
+    /// Fingerprint of the texts on disk, when they can be read.
+    pub(super) fn fingerprint_on_disk(&self) -> Option<String> {
+        let read = Project::load(&self.folder).ok()?;
+        Some(read.fingerprint())
     }
 
     /// The project that an epoch or an intent names.
@@ -143,18 +296,25 @@ impl InForce {
         Ok(Arc::new(project))
     }
 
-    async fn store(&self, lake: &Lake, checked: &CheckedProject) -> Result<()> {
-        let texts = self.seen.clone().unwrap_or_default();
-        let json = serde_json::to_vec_pretty(&texts).map_err(|source| {
-            Error::new(ErrorKind::Internal, "could not write a project").caused_by(source)
-        })?;
-        lake.create(&stored_path(&checked.project.fingerprint()), json)
-            .await?;
-        Ok(())
+    /// Files in force that are gone from disk.
+    fn gone(&self, on_disk: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let Some(current) = &self.current else {
+            return BTreeMap::new();
+        };
+        let texts = current.project.texts().iter();
+        texts
+            .filter(|(path, _)| *path != LOCK_FILE && !on_disk.contains_key(*path))
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect()
     }
 
-    async fn refuse(&self, lake: &Lake, problems: &str) -> Result<()> {
-        lake.replace(PROBLEMS, problems.as_bytes().to_vec()).await?;
+    async fn refuse(&mut self, lake: &Lake, problems: &str) -> Result<()> {
+        let standing = Standing {
+            problems: Some(problems.to_owned()),
+            ..Standing::default()
+        };
+        standing.write(lake).await?;
+        self.standing = Some(standing);
         match self.current {
             Some(_) => warn!(
                 "the SQL project cannot be taken:\n{problems}\nstill serving the last good one"
@@ -165,6 +325,21 @@ impl InForce {
         }
         Ok(())
     }
+
+    /// Says in the lake how disk and service stand to each other, and in the log what is new about it.
+    async fn stand(&mut self, lake: &Lake, standing: Standing) -> Result<()> {
+        if self.standing.as_ref() == Some(&standing) {
+            return Ok(());
+        }
+        standing.write(lake).await?;
+        if standing.problems.is_none() {
+            for note in standing.notes() {
+                warn!("{note}");
+            }
+        }
+        self.standing = Some(standing);
+        Ok(())
+    }
 }
 
 /// The project that the lake keeps under a fingerprint, and its lock.
@@ -173,6 +348,13 @@ pub(crate) async fn stored_project(
     fingerprint: &str,
     sessions: &Sessions,
 ) -> Result<(CheckedProject, SourcesLock)> {
+    let (project, lock) = stored_texts(lake, fingerprint).await?;
+    let checked = check_project(project, &lock, sessions).await?;
+    Ok((checked, lock))
+}
+
+/// The same, parsed and not checked.
+pub(crate) async fn stored_texts(lake: &Lake, fingerprint: &str) -> Result<(Project, SourcesLock)> {
     let missing = || {
         Error::new(
             ErrorKind::Corrupt,
@@ -183,19 +365,29 @@ pub(crate) async fn stored_project(
         .read(&stored_path(fingerprint))
         .await?
         .ok_or_else(missing)?;
-    let mut texts: BTreeMap<String, String> =
+    let texts: BTreeMap<String, String> =
         serde_json::from_slice(&bytes).map_err(|source| missing().caused_by(source))?;
-    let lock = texts.remove(LOCK_FILE).unwrap_or_default();
-    let lock = SourcesLock::parse(&lock)?;
-    let checked = check_project(Project::from_texts(texts), &lock, sessions).await?;
-    Ok((checked, lock))
+    let lock = match texts.get(LOCK_FILE) {
+        Some(text) => SourcesLock::parse(text)?,
+        None => SourcesLock::default(),
+    };
+    Ok((Project::from_texts(texts), lock))
 }
 
 fn stored_path(fingerprint: &str) -> String {
     format!("_project/{fingerprint}")
 }
 
-fn differing(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+fn problems(checked: &CheckedProject) -> String {
+    let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+    problems.join("\n").trim_end().to_owned()
+}
+
+/// Paths whose text is another one, or there on one side only.
+pub(crate) fn differing(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<String> {
     let mut paths: Vec<String> = after
         .iter()
         .filter(|(path, text)| before.get(*path) != Some(text))

@@ -35,6 +35,16 @@ impl Refresher {
                 ErrorKind::Unsupported,
                 "the refresh role does not write bronze",
             )),
+            Request::Apply => {
+                let before = self.newest.clone();
+                let turn = self.apply().await?;
+                Ok(changed(before.as_deref(), &turn))
+            }
+            Request::Rollback { epoch } => {
+                let before = self.newest.clone();
+                let turn = self.rollback_to(*epoch).await?;
+                Ok(changed(before.as_deref(), &turn))
+            }
         }
     }
 
@@ -121,6 +131,52 @@ fn outcome(selection: &Selection, newest: Option<&Manifest>, published: bool) ->
         details: json!({
             "published": published,
             "changed": rebuilt,
+            "held": held.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        }),
+    }
+}
+
+/// What an edit of the whole project came to.
+fn changed(before: Option<&Manifest>, turn: &Turn) -> Outcome {
+    let Turn::Published(newest) = turn else {
+        return Outcome {
+            epoch: before.map(|before| before.epoch),
+            summary: "nothing to do: the project is in force already".to_owned(),
+            details: json!({ "published": false }),
+        };
+    };
+    let names = newest.tables.keys().filter(|name| !name.is_bronze());
+    let made: Vec<String> = names
+        .filter(|name| is_new(newest, name))
+        .map(TableName::to_string)
+        .collect();
+    let retired: Vec<String> = before
+        .iter()
+        .flat_map(|before| before.tables.keys())
+        .filter(|name| !newest.tables.contains_key(*name))
+        .map(TableName::to_string)
+        .collect();
+    let mut summary = match made.is_empty() {
+        true => format!("epoch {} published, no table changed", newest.epoch),
+        false => format!("epoch {} published: {}", newest.epoch, made.join(", ")),
+    };
+    for name in &retired {
+        summary.push_str(&format!("\n{name} is retired"));
+    }
+    let names = newest.tables.keys().chain(newest.unbuilt.keys());
+    let held: Vec<(String, String)> = names
+        .filter_map(|name| Some((name.to_string(), reason(newest, name)?)))
+        .collect();
+    for (name, reason) in &held {
+        summary.push_str(&format!("\n{name} is held: {reason}"));
+    }
+    Outcome {
+        epoch: Some(newest.epoch),
+        summary,
+        details: json!({
+            "published": true,
+            "changed": made,
+            "retired": retired,
             "held": held.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         }),
     }

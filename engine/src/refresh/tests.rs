@@ -1,3 +1,5 @@
+mod edits;
+mod plans;
 mod rules;
 
 use std::path::Path;
@@ -83,6 +85,10 @@ impl World {
     }
 
     pub(crate) async fn refresher(&self) -> Refresher {
+        self.refresher_with(&RefreshConfig::default()).await
+    }
+
+    pub(crate) async fn refresher_with(&self, config: &RefreshConfig) -> Refresher {
         let lease = Lease::acquire(&self.lake, Role::Refresh).expect("free");
         let project = ProjectConfig {
             path: self.directory.path().join("sql"),
@@ -91,7 +97,7 @@ impl World {
             self.lake.clone(),
             lease,
             &project,
-            &RefreshConfig::default(),
+            config,
             &SourceConfig::default(),
             clock(&self.seconds),
         )
@@ -336,6 +342,8 @@ async fn an_interrupted_epoch_is_finished_from_its_intent() {
         now: (refresher.clock)(),
         project: project.project.fingerprint(),
         inputs: refresher.bronze.versions().await.expect("versions"),
+        restores: None,
+        refused: None,
     };
     refresher
         .epochs

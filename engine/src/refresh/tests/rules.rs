@@ -347,6 +347,8 @@ async fn an_interrupted_epoch_records_its_checks_once() {
         now: (refresher.clock)(),
         project: project.project.fingerprint(),
         inputs: refresher.bronze.versions().await.expect("versions"),
+        restores: None,
+        refused: None,
     };
     refresher
         .epochs

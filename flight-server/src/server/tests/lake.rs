@@ -82,6 +82,8 @@ fn publish(lake: &Lake, epoch: u64, version: u64) {
     };
     let manifest = Manifest {
         unbuilt: BTreeMap::new(),
+        replaced: None,
+        refused: None,
         epoch,
         term: 1,
         now: DateTime::<Utc>::UNIX_EPOCH,

@@ -1,0 +1,82 @@
+//! Edits of the SQL project: which are taken as they are saved, and which wait for `apply`.
+
+use std::time::Instant;
+
+use super::in_force::Edit;
+use super::rebuilds::rebuilds;
+use super::{Refresher, Turn};
+use crate::epoch::{Intent, Manifest};
+use crate::error::Result;
+use crate::name::TableName;
+use crate::project::CheckedProject;
+
+impl Refresher {
+    /// Puts the project on disk in force, including what saving a file alone never does: tables whose file is gone
+    /// are retired, rebuilds of any size are made, and texts that were rolled back are taken again.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when the project is broken.
+    pub async fn apply(&mut self) -> Result<Turn> {
+        let started = Instant::now();
+        if self.unfinished.is_some() {
+            self.turn().await?;
+        }
+        let proposal = self.project.on_disk(&self.sessions).await?;
+        let edit = self.project.accept(&self.lake, proposal).await?;
+        self.advance(edit, started).await
+    }
+
+    /// Takes what was saved since the last look, unless it asks for more than a save may.
+    pub(super) async fn take_edit(&mut self) -> Result<Option<Edit>> {
+        let Some(proposal) = self.project.look(&self.lake, &self.sessions).await? else {
+            return Ok(None);
+        };
+        if let Some(newest) = &self.newest {
+            let current = self.project.current();
+            let rebuilds = rebuilds(
+                current.as_deref(),
+                &proposal.checked,
+                newest,
+                &self.snapshots,
+            )
+            .await;
+            let rebuilds = match rebuilds {
+                Ok(rebuilds) => rebuilds,
+                Err(error) => {
+                    self.project.forget();
+                    return Err(error);
+                }
+            };
+            let bytes: u64 = rebuilds.iter().map(|rebuild| rebuild.bytes).sum();
+            if bytes > self.config.apply_above_bytes {
+                self.project.wait(&self.lake, rebuilds).await?;
+                return Ok(None);
+            }
+        }
+        match self.project.accept(&self.lake, proposal).await {
+            Ok(edit) => Ok(edit),
+            Err(error) => {
+                self.project.forget();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Whether a table is one of the project's, or is kept beside one of them.
+pub(super) fn is_served(project: &CheckedProject, name: &TableName) -> bool {
+    let beside = || name.quarantine_of();
+    name.is_bronze()
+        || name.schema() == "quality"
+        || project.project.defines(name)
+        || beside().is_some_and(|table| project.project.defines(&table))
+}
+
+/// The last epoch of the project before the one that an epoch has.
+pub(super) fn replaced(before: &Manifest, intent: &Intent) -> Option<u64> {
+    if before.project == intent.project {
+        before.replaced
+    } else {
+        Some(before.epoch)
+    }
+}
