@@ -36,7 +36,7 @@ fn samples(table: &PlannedTable) -> Vec<String> {
     samples.collect()
 }
 
-async fn files_of_lake(world: &World) -> Vec<PathBuf> {
+fn files_of_lake(world: &World) -> Vec<PathBuf> {
     let mut folders = vec![world.lake.root().to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -80,7 +80,7 @@ async fn a_plan_tells_what_an_edit_does_down_to_rows_and_does_nothing() {
         refresher.turn().await.expect("a turn");
         refresher
     };
-    let before = files_of_lake(&world).await;
+    let before = files_of_lake(&world);
     let people = PEOPLE.replace(
         "after ->> 'name' AS name",
         "upper(after ->> 'name') AS name",
@@ -94,7 +94,7 @@ async fn a_plan_tells_what_an_edit_does_down_to_rows_and_does_nothing() {
     std::fs::rename(world.sql("gold/below.sql"), world.sql("gold/beneath.sql")).expect("renamed");
 
     let plan = world.plan().await;
-    assert_eq!(files_of_lake(&world).await, before);
+    assert_eq!(files_of_lake(&world), before);
     let kinds: Vec<(&str, ChangeKind)> = plan
         .tables
         .iter()
