@@ -37,6 +37,7 @@ impl Watch {
         let mut flood = Flood::None;
         let mut started = Instant::now();
         let mut seen = 0;
+        let mut told = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -54,6 +55,13 @@ impl Watch {
                 output::progress(&line(events, arrived, loading, started.elapsed()));
                 continue;
             }
+            // A first load may be over before the first look.
+            if !told && self.is_loaded() {
+                told = true;
+                if matches!(flood, Flood::None) {
+                    flood = Flood::Rising;
+                }
+            }
             let newest = self.reader.latest().await.ok();
             let published = newest.as_ref().map(|manifest| manifest.now);
             flood = flood.calmer((self.clock)(), published);
@@ -67,6 +75,13 @@ impl Watch {
                 flood = Flood::None;
             }
         }
+    }
+
+    fn is_loaded(&self) -> bool {
+        matches!(
+            *self.first_load.borrow(),
+            Some(Progress::BackfillComplete | Progress::Live { .. })
+        )
     }
 
     /// Events of the first load that are published, of how many; none when it is not being played.
