@@ -22,6 +22,7 @@ mod nearest;
 mod overlay;
 mod pinned;
 mod plan;
+mod principal;
 pub mod project;
 mod quarantine;
 mod reader;
@@ -49,6 +50,7 @@ pub use plan::{
     ChangeKind, ColumnDifference, FileChange, Plan, PlanConfig, PlannedTable, RowDifference,
     SampleRow, plan,
 };
+pub use principal::Principal;
 pub use reader::{Reader, ReaderConfig, Session, TableInfo, TableKind};
 pub use refresh::{
     CheckOutcome, ProjectConfig, Rebuild, RefreshConfig, Refresher, Standing, Turn, selected,

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::{CATALOG, TableName};
 use crate::pinned::PinnedTable;
+use crate::principal::Principal;
 use crate::refresh::{Standing, stored_texts};
 use crate::session::{Sessions, SourceConfig, in_schema, public_views};
 use crate::shown::ShownTable;
@@ -134,6 +135,20 @@ impl Reader {
     /// How the SQL project on disk stands to the one served, as the refresh role last saw it.
     pub async fn standing(&self) -> Result<Standing> {
         Standing::read(&self.lake).await
+    }
+
+    /// A session that sees of one epoch what `principal` may see.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for whoever is no operator: there are no policies that grant anything.
+    pub fn session_of(&self, manifest: Arc<Manifest>, principal: &Principal) -> Result<Session> {
+        if principal.is_operator() {
+            return self.session(manifest);
+        }
+        Err(Error::new(
+            ErrorKind::PermissionDenied,
+            format!("\"{}\" may see nothing", principal.name()),
+        ))
     }
 
     /// A session that sees every table as of one epoch.

@@ -61,6 +61,11 @@ pub(crate) fn unknown_action(name: &str) -> Status {
     )
 }
 
+/// A call that came past the door; there is no such path.
+pub(crate) fn nobody() -> Status {
+    Status::internal("nobody knows who sent this call")
+}
+
 /// What every write is answered with.
 pub(crate) fn read_only(what: &str) -> Status {
     status(

@@ -5,6 +5,7 @@
 //! No state that a client depends on is kept but session options: tickets and prepared handles are
 //! sealed and hold what they need. Only this crate names tonic.
 
+mod authenticated;
 mod columns;
 mod config;
 mod encode;

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::authenticated::Authenticated;
 use crate::config::FlightConfig;
 use crate::service::SqlService;
 use crate::session::Sessions;
@@ -43,10 +45,11 @@ pub async fn serve(
         None => TicketKey::random()?,
     };
     let sessions = Sessions::new(key.clone(), TicketKey::random()?.first_id(), &config);
+    let sessions = Arc::new(sessions);
     let statements = Statements::new(reader, key, &config, shutdown.clone())?;
     let endpoint = Endpoint(SqlService {
         statements,
-        sessions,
+        sessions: sessions.clone(),
     });
     let service =
         FlightServiceServer::new(endpoint).max_decoding_message_size(config.max_message_bytes);
@@ -55,7 +58,7 @@ pub async fn serve(
         .max_concurrent_streams(config.max_calls_per_connection)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(service)
+        .add_service(Authenticated::new(service, sessions))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let drained = async {
         shutdown.cancelled().await;

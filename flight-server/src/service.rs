@@ -2,6 +2,7 @@
 //! in `metadata`, reached through the wrapper.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -26,6 +27,7 @@ use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::authenticated::caller;
 use crate::encode::DataStream;
 use crate::errors;
 use crate::session::messages::{
@@ -62,7 +64,7 @@ const EMPTY_BATCHES: usize = 16;
 
 pub(crate) struct SqlService {
     pub(crate) statements: Statements,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 type HandshakeStream = Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
@@ -73,12 +75,12 @@ type DoPutStream = <SqlService as FlightService>::DoPutStream;
 impl FlightSqlService for SqlService {
     type FlightService = Self;
 
-    /// Takes whoever comes, and does not wait for a message: some clients send none.
+    /// Does not wait for a message: some clients send none, and who calls is in the headers.
     async fn do_handshake(
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<HandshakeStream>, Status> {
-        let token = self.sessions.sign_in(request.metadata());
+        let token = self.sessions.sign_in(&caller(&request)?);
         let answer = HandshakeResponse {
             protocol_version: 0,
             payload: Bytes::from(token.clone().into_bytes()),
@@ -94,7 +96,7 @@ impl FlightSqlService for SqlService {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let planned = self.plan_text(query, request.metadata()).await?;
+        let planned = self.plan_text(query, &caller(&request)?).await?;
         flight_info(request.into_inner(), planned)
     }
 
@@ -103,16 +105,17 @@ impl FlightSqlService for SqlService {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let planned = self.plan_prepared(query, request.metadata()).await?;
+        let planned = self.plan_prepared(query, &caller(&request)?).await?;
         flight_info(request.into_inner(), planned)
     }
 
     async fn do_get_statement(
         &self,
         ticket: TicketStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<DataStream>, Status> {
-        let stream = self.statements.run(&ticket.statement_handle).await;
+        let caller = caller(&request)?;
+        let stream = self.statements.run(&ticket.statement_handle, &caller).await;
         Ok(Response::new(stream.map_err(errors::status)?))
     }
 
@@ -122,8 +125,9 @@ impl FlightSqlService for SqlService {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<DataStream>, Status> {
-        let planned = self.plan_prepared(query, request.metadata()).await?;
-        let stream = self.statements.run(&planned.ticket).await;
+        let caller = caller(&request)?;
+        let planned = self.plan_prepared(query, &caller).await?;
+        let stream = self.statements.run(&planned.ticket, &caller).await;
         Ok(Response::new(stream.map_err(errors::status)?))
     }
 
@@ -133,8 +137,8 @@ impl FlightSqlService for SqlService {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         refuse_transaction(query.transaction_id.as_ref())?;
-        let options = self.sessions.caller(request.metadata()).options;
-        let prepared = self.statements.prepare(query.query, &options).await;
+        let caller = caller(&request)?;
+        let prepared = self.statements.prepare(query.query, &caller).await;
         prepared.map_err(errors::status)
     }
 
@@ -152,10 +156,10 @@ impl FlightSqlService for SqlService {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let options = self.sessions.caller(request.metadata()).options;
+        let caller = caller(&request)?;
         let row = parameters(request.into_inner()).await?;
         let handle = query.prepared_statement_handle;
-        let bound = self.statements.bind(&handle, row, &options).await;
+        let bound = self.statements.bind(&handle, row, &caller).await;
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(bound.map_err(errors::status)?),
         })
@@ -189,7 +193,7 @@ impl FlightSqlService for SqlService {
         &self,
         request: Request<Action>,
     ) -> Result<Response<DoActionStream>, Status> {
-        let caller = self.sessions.caller(request.metadata());
+        let caller = caller(&request)?;
         let action = request.into_inner();
         match action.r#type.as_str() {
             SET_SESSION_OPTIONS => self.set_options(&caller, action.body).await,
@@ -226,22 +230,20 @@ impl SqlService {
     pub(crate) async fn plan_text(
         &self,
         query: CommandStatementQuery,
-        headers: &tonic::metadata::MetadataMap,
+        caller: &Caller,
     ) -> Result<Planned, Status> {
         refuse_transaction(query.transaction_id.as_ref())?;
-        let options = self.sessions.caller(headers).options;
-        let planned = self.statements.plan_text(query.query, &options).await;
+        let planned = self.statements.plan_text(query.query, caller).await;
         planned.map_err(errors::status)
     }
 
     pub(crate) async fn plan_prepared(
         &self,
         query: CommandPreparedStatementQuery,
-        headers: &tonic::metadata::MetadataMap,
+        caller: &Caller,
     ) -> Result<Planned, Status> {
-        let options = self.sessions.caller(headers).options;
         let handle = query.prepared_statement_handle;
-        let planned = self.statements.plan_prepared(&handle, &options).await;
+        let planned = self.statements.plan_prepared(&handle, caller).await;
         planned.map_err(errors::status)
     }
 
@@ -255,7 +257,9 @@ impl SqlService {
         let mut options = caller.options.clone();
         let mut result = SetSessionOptionsResult::default();
         for (name, value) in request.session_options {
-            let set = self.set_option(&mut options, &name, value.value).await;
+            let set = self
+                .set_option(caller, &mut options, &name, value.value)
+                .await;
             if let Err(refused) = set {
                 let value = refused.into();
                 result.errors.insert(name, OptionError { value });
@@ -272,6 +276,7 @@ impl SqlService {
     /// Sets one option, or unsets it where no value comes.
     async fn set_option(
         &self,
+        caller: &Caller,
         options: &mut SessionOptions,
         name: &str,
         value: Option<OptionValue>,
@@ -294,7 +299,7 @@ impl SqlService {
             _ => return Err(OptionErrorValue::InvalidName),
         }
         if changed != *options {
-            let session = self.statements.session(&changed).await;
+            let session = self.statements.session(&caller.principal, &changed).await;
             session.map_err(|_| OptionErrorValue::InvalidValue)?;
             *options = changed;
         }

@@ -12,7 +12,7 @@ use arrow_flight::encode::FlightDataEncoder;
 use arrow_flight::sql::ActionCreatePreparedStatementResult;
 use arrow_flight::utils::flight_data_to_batches;
 use bytes::Bytes;
-use engine::{Error, ErrorKind, Reader, Result, Session, Statement};
+use engine::{Error, ErrorKind, Principal, Reader, Result, Session, Statement};
 use futures::{TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
@@ -27,13 +27,13 @@ use crate::encode::{self, DataStream};
 use crate::errors;
 use crate::metrics::{self, Outcome};
 use crate::query_runtime::QueryRuntime;
-use crate::session::SessionOptions;
+use crate::session::{Caller, SessionOptions};
 use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
 
 /// Encoded messages that wait for the client, beside the one being made.
 const MESSAGES_WAITING: usize = 2;
-/// Epochs kept for the next call, and the plans kept with each.
-const EPOCHS_KEPT: usize = 4;
+/// What callers see of epochs, kept for the next call, and the plans kept with each.
+const EPOCHS_KEPT: usize = 32;
 const PLANS_KEPT: usize = 64;
 /// Plans of longer statements are not kept.
 const LONGEST_KEPT: usize = 64 * 1024;
@@ -75,20 +75,28 @@ impl Statements {
     }
 
     /// The tables that a caller browses.
-    pub(crate) async fn session(&self, options: &SessionOptions) -> Result<Session> {
-        Ok(self.kept_epoch(options).await?.session.clone())
+    pub(crate) async fn session(
+        &self,
+        principal: &Principal,
+        options: &SessionOptions,
+    ) -> Result<Session> {
+        Ok(self.kept_epoch(principal, options).await?.session.clone())
     }
 
-    async fn kept_epoch(&self, options: &SessionOptions) -> Result<Arc<KeptEpoch>> {
+    async fn kept_epoch(
+        &self,
+        principal: &Principal,
+        options: &SessionOptions,
+    ) -> Result<Arc<KeptEpoch>> {
         let manifest = match options.epoch {
             Some(epoch) => self.reader.epoch(epoch).await?,
             None => self.reader.latest().await?,
         };
-        let key = (manifest.epoch, options.schema.clone());
+        let key = (principal.clone(), manifest.epoch, options.schema.clone());
         if let Some(kept) = self.epochs.get(&key) {
             return Ok(kept);
         }
-        let session = self.reader.session(manifest)?;
+        let session = self.reader.session_of(manifest, principal)?;
         let session = match &options.schema {
             Some(schema) => session.in_schema(schema)?,
             None => session,
@@ -105,14 +113,10 @@ impl Statements {
     pub(crate) async fn prepare(
         &self,
         sql: String,
-        options: &SessionOptions,
+        caller: &Caller,
     ) -> Result<ActionCreatePreparedStatementResult> {
-        let handle = PreparedHandle {
-            sql,
-            parameters: Vec::new(),
-            schema: options.schema.clone().unwrap_or_default(),
-        };
-        let (statement, _) = self.plan(&handle, options.epoch).await?;
+        let handle = unbound(sql, caller);
+        let (statement, _) = self.plan(&handle, caller, caller.options.epoch).await?;
         let schema = encode::wire_schema(&statement.schema());
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.key.seal(Purpose::Prepared, &handle),
@@ -126,39 +130,30 @@ impl Statements {
         &self,
         handle: &[u8],
         row: Option<RecordBatch>,
-        options: &SessionOptions,
+        caller: &Caller,
     ) -> Result<Bytes> {
         let mut handle: PreparedHandle = self.key.open(Purpose::Prepared, handle)?;
         handle.parameters = match row {
             Some(row) if row.num_columns() > 0 => encode::row_messages(row)?,
             _ => Vec::new(),
         };
-        self.plan(&handle, options.epoch).await?;
+        self.plan(&handle, caller, caller.options.epoch).await?;
         Ok(self.key.seal(Purpose::Prepared, &handle))
     }
 
     /// Plans SQL text for one execution.
-    pub(crate) async fn plan_text(&self, sql: String, options: &SessionOptions) -> Result<Planned> {
-        let handle = PreparedHandle {
-            sql,
-            parameters: Vec::new(),
-            schema: options.schema.clone().unwrap_or_default(),
-        };
-        self.planned(handle, options).await
+    pub(crate) async fn plan_text(&self, sql: String, caller: &Caller) -> Result<Planned> {
+        self.planned(unbound(sql, caller), caller).await
     }
 
     /// Plans a prepared statement for one execution.
-    pub(crate) async fn plan_prepared(
-        &self,
-        handle: &[u8],
-        options: &SessionOptions,
-    ) -> Result<Planned> {
+    pub(crate) async fn plan_prepared(&self, handle: &[u8], caller: &Caller) -> Result<Planned> {
         let handle = self.key.open(Purpose::Prepared, handle)?;
-        self.planned(handle, options).await
+        self.planned(handle, caller).await
     }
 
-    async fn planned(&self, handle: PreparedHandle, options: &SessionOptions) -> Result<Planned> {
-        let (statement, ticket) = self.plan(&handle, options.epoch).await?;
+    async fn planned(&self, handle: PreparedHandle, caller: &Caller) -> Result<Planned> {
+        let (statement, ticket) = self.plan(&handle, caller, caller.options.epoch).await?;
         Ok(Planned {
             ticket,
             schema: encode::wire_schema(&statement.schema()),
@@ -166,7 +161,7 @@ impl Statements {
     }
 
     /// Executes a ticket. Dropping the stream ends the work.
-    pub(crate) async fn run(&self, ticket: &[u8]) -> Result<DataStream> {
+    pub(crate) async fn run(&self, ticket: &[u8], caller: &Caller) -> Result<DataStream> {
         let StatementTicket { statement, epoch } = self.key.open(Purpose::Statement, ticket)?;
         let permit = self.permits.clone().try_acquire_owned().map_err(|err| {
             Error::new(
@@ -178,7 +173,7 @@ impl Statements {
         })?;
         let mut watch = Watch::start(self.timeout, self.stopping.clone());
         let started = async {
-            let (statement, _) = self.plan(&statement, Some(epoch)).await?;
+            let (statement, _) = self.plan(&statement, caller, Some(epoch)).await?;
             let schema = encode::wire_schema(&statement.schema());
             // The operators start tasks of their own on the runtime that they are executed on.
             let batches = self.queries.spawn(statement.execute()).await;
@@ -208,14 +203,23 @@ impl Statements {
         })))
     }
 
-    /// The plan of a statement at an epoch (the newest for `None`), and its ticket.
+    /// The plan of a caller's own statement at an epoch (the newest for `None`), and its ticket.
     async fn plan(
         &self,
         handle: &PreparedHandle,
+        caller: &Caller,
         epoch: Option<u64>,
     ) -> Result<(Statement, Bytes)> {
+        if handle.user != caller.principal.name() {
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "the statement was prepared by somebody else",
+            )
+            .hint("Send the query again in your own name."));
+        }
         let schema = (!handle.schema.is_empty()).then(|| handle.schema.clone());
-        let kept = self.kept_epoch(&SessionOptions { schema, epoch }).await?;
+        let options = SessionOptions { schema, epoch };
+        let kept = self.kept_epoch(&caller.principal, &options).await?;
         let ticket = StatementTicket {
             statement: handle.clone(),
             epoch: kept.session.epoch(),
@@ -232,6 +236,16 @@ impl Statements {
             kept.plans.keep(ticket.clone(), statement.clone());
         }
         Ok((statement, ticket))
+    }
+}
+
+/// A statement of a caller with no parameters bound.
+fn unbound(sql: String, caller: &Caller) -> PreparedHandle {
+    PreparedHandle {
+        sql,
+        parameters: Vec::new(),
+        schema: caller.options.schema.clone().unwrap_or_default(),
+        user: caller.principal.name().to_owned(),
     }
 }
 
@@ -335,8 +349,8 @@ impl Drop for Watch {
     }
 }
 
-/// An epoch and the schema of unqualified names.
-type EpochKey = (u64, Option<String>);
+/// Who looks, an epoch and the schema of unqualified names.
+type EpochKey = (Principal, u64, Option<String>);
 
 /// What calls on the same epoch share; plans go with their epoch.
 struct KeptEpoch {

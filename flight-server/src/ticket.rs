@@ -106,6 +106,9 @@ pub(crate) struct PreparedHandle {
     /// The schema that unqualified names are looked up in; empty for the default.
     #[prost(string, tag = "3")]
     pub(crate) schema: String,
+    /// Who it is of; nobody else may use it.
+    #[prost(string, tag = "4")]
+    pub(crate) user: String,
 }
 
 /// One execution of a statement, on the epoch that its FlightInfo was planned on.
@@ -163,6 +166,7 @@ mod tests {
                 sql: "SELECT 1".to_owned(),
                 parameters: vec![FlightData::new().with_data_body(vec![1, 2, 3])],
                 schema: String::new(),
+                user: "anne".to_owned(),
             },
             epoch: 7,
         }

@@ -9,11 +9,12 @@ use arrow_flight::{
 };
 use engine::{Error, ErrorKind};
 use prost::Message;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::authenticated::caller;
 use crate::encode;
 use crate::service::{ACTIONS, SqlService, one_endpoint};
+use crate::session::Caller;
 use crate::{errors, metadata, metrics};
 
 pub(crate) struct Endpoint(pub(crate) SqlService);
@@ -134,11 +135,11 @@ impl Endpoint {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
-        let headers = request.metadata();
+        let caller = caller(&request)?;
         let schema = match command(&request.get_ref().cmd)? {
-            Command::CommandStatementQuery(query) => self.0.plan_text(query, headers).await?.schema,
+            Command::CommandStatementQuery(query) => self.0.plan_text(query, &caller).await?.schema,
             Command::CommandPreparedStatementQuery(query) => {
-                self.0.plan_prepared(query, headers).await?.schema
+                self.0.plan_prepared(query, &caller).await?.schema
             }
             other => match metadata::answer(other, &[]) {
                 Some(answer) => answer.map_err(errors::status)?.schema(),
@@ -160,7 +161,7 @@ impl Endpoint {
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
         let command = command(&request.get_ref().ticket)?;
         let answer = if metadata::reads_tables(&command) {
-            let session = self.session(request.metadata()).await?;
+            let session = self.session(&caller(&request)?).await?;
             metadata::answer(command, session.tables())
         } else {
             metadata::answer(command, &[])
@@ -173,9 +174,11 @@ impl Endpoint {
         }
     }
 
-    async fn session(&self, headers: &MetadataMap) -> Result<engine::Session, Status> {
-        let options = self.0.sessions.caller(headers).options;
-        let session = self.0.statements.session(&options).await;
+    async fn session(&self, caller: &Caller) -> Result<engine::Session, Status> {
+        let Caller {
+            principal, options, ..
+        } = caller;
+        let session = self.0.statements.session(principal, options).await;
         session.map_err(errors::status)
     }
 }
