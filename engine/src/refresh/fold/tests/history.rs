@@ -1,10 +1,12 @@
 //! Random histories of a source, sent as Debezium may send them, beside a model that reads them in one pass.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use tokio::runtime::Runtime;
 
 use super::*;
 
@@ -265,33 +267,48 @@ async fn check(steps: &[Step], delivery: &Delivery) -> Result<(), TestCaseError>
     Ok(())
 }
 
-/// `SPORTLAKE_FOLD_CASES` cases from `SPORTLAKE_FOLD_SEED`.
+/// `SPORTLAKE_FOLD_CASES` cases from `SPORTLAKE_FOLD_SEED`; as many again from each next seed until
+/// `SPORTLAKE_FOLD_SECONDS` have passed.
 #[test]
 fn any_history_in_any_delivery_gives_the_rows_of_the_source() {
     let number = |name: &str, otherwise: u64| {
         let text = std::env::var(name).ok();
         text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
     };
-    let config = Config {
-        cases: u32::try_from(number("SPORTLAKE_FOLD_CASES", 6)).unwrap_or(u32::MAX),
-        failure_persistence: None,
-        max_shrink_iters: 300,
-        ..Config::default()
-    };
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&number("SPORTLAKE_FOLD_SEED", 1).to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let cases = u32::try_from(number("SPORTLAKE_FOLD_CASES", 60)).unwrap_or(u32::MAX);
+    let enough = Duration::from_secs(number("SPORTLAKE_FOLD_SECONDS", 0));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
+    let started = Instant::now();
+    for (round, seed) in (number("SPORTLAKE_FOLD_SEED", 1)..).enumerate() {
+        check_cases(cases, seed, &runtime);
+        let done = (round as u64 + 1) * u64::from(cases);
+        println!("{done} histories, the last from seed {seed}: no counterexample");
+        if started.elapsed() >= enough {
+            break;
+        }
+    }
+}
+
+fn check_cases(cases: u32, seed: u64, runtime: &Runtime) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let histories = (prop::collection::vec(step(), 1..30), delivery());
     TestRunner::new_with_rng(config, rng)
         .run(&histories, |(steps, delivery)| {
             runtime.block_on(check(&steps, &delivery))
         })
-        .unwrap_or_else(|failure| panic!("{failure}"));
+        .unwrap_or_else(|failure| panic!("from seed {seed}: {failure}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
