@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of ours a crate may name. What is absent is the architecture.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("changes", &[]),
-    ("engine", &[]),
+    ("sql-files", &[]),
+    ("engine", &["sql-files"]),
     ("console", &["engine"]),
     ("flight-server", &["engine"]),
     ("ingest", &["changes", "engine"]),

@@ -5,6 +5,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 use serde::{Deserialize, Serialize};
+use sql_files::NameError;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -71,6 +72,12 @@ impl Error {
 
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        Self::invalid(error.message).hint(error.hint)
     }
 }
 

@@ -7,7 +7,6 @@ pub mod bronze;
 mod clock;
 mod dead_letters;
 mod delta;
-mod depth;
 mod epoch;
 mod error;
 mod explain;
@@ -17,7 +16,6 @@ mod lake;
 mod lease;
 mod masked;
 mod metrics;
-mod name;
 mod nearest;
 mod overlay;
 mod pinned;
@@ -38,6 +36,8 @@ pub mod trial;
 mod validate;
 mod why;
 
+use sql_files::{depth, table_name as name};
+
 pub use clock::Clock;
 pub use dead_letters::{ATTEMPT_HEADER, DeadLetter, DeadLetters, Replayed, dead_letters};
 pub use epoch::{FoldState, Freshness, Manifest, RuleState, TableState, Unbuilt, Work};
@@ -45,7 +45,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use explain::{Explained, Past, Technique};
 pub use lake::{Lake, LakeConfig};
 pub use lease::{Lease, Role};
-pub use name::{CATALOG, DEFAULT_SCHEMA, TableName};
 pub use plan::{
     ChangeKind, ColumnDifference, FileChange, Plan, PlanConfig, PlannedTable, RowDifference,
     SampleRow, plan,
@@ -57,6 +56,7 @@ pub use refresh::{
 };
 pub use requests::{Asked, Outcome, Pending, Request, Requests, Waiting, ask};
 pub use session::SourceConfig;
+pub use sql_files::{CATALOG, DEFAULT_SCHEMA, TableName};
 pub use statement::Statement;
 pub use validate::{RuleResult, Validation};
 pub use why::{Formula, Input, Part, RuleVerdict, Why};

@@ -1,28 +1,9 @@
-//! Which name a user may have meant.
+//! Which table or column a failed plan may have meant.
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
-
-/// The candidate nearest to `name`, when one is near enough to be meant.
-pub(crate) fn name<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let wanted = name.to_lowercase();
-    let limit = (wanted.chars().count() / 3).max(2);
-    candidates
-        .into_iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
-        .map(|(_, candidate)| candidate)
-}
+pub(crate) use sql_files::nearest::name;
 
 /// A hint for a planning error about a table or column that is not there.
 pub(crate) fn hint(context: &SessionContext, error: &DataFusionError) -> Option<String> {
@@ -78,16 +59,4 @@ fn table_names(context: &SessionContext) -> Vec<String> {
         }
     }
     names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_what_was_meant() {
-        let names = ["distance_m", "duree_s", "id"];
-        assert_eq!(name("distnace_m", names), Some("distance_m"));
-        assert_eq!(name("salaire", names), None);
-    }
 }

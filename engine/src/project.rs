@@ -4,47 +4,41 @@
 //! or runs a query. One broken file is reported and the others are known all the same.
 
 mod check;
-mod cursor;
-mod diagnostic;
-mod directive;
-mod expect;
-mod file;
-mod graph;
 mod json_fields;
 mod load;
 mod locate;
 mod lock;
-mod piece;
 mod planning;
 #[cfg(test)]
 mod sport_tests;
-mod suggest;
 mod suite;
-mod syntax;
 #[cfg(test)]
 mod tests;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datafusion::sql::parser::Statement as PlannerStatement;
+use sql_files::syntax::SyntaxError;
+use sqlparser::ast::Statement;
+
 pub(crate) use check::check_project;
 pub use check::{CheckedProject, CheckedTable, check};
-pub(crate) use diagnostic::Source;
-pub use diagnostic::{Diagnostic, DiagnosticKind};
-pub use directive::{Cdc, Column, Directives, MaxAge, RefreshPolicy, Trigger};
-pub use expect::{Expect, OnViolation, Rule};
-pub(crate) use expect::{quoted, statement};
-pub use file::SqlFile;
 pub(crate) use json_fields::field_uses;
 pub(crate) use load::table_of;
 pub(crate) use locate::locate;
 pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};
 pub use planning::stored_type;
-pub(crate) use suggest::suggest;
+pub use sql_files::{
+    Cdc, Column, Diagnostic, DiagnosticKind, Directives, Expect, MaxAge, OnViolation,
+    RefreshPolicy, Rule, SqlFile, Trigger,
+};
+pub(crate) use sql_files::{Source, quoted, suggest};
+use sql_files::{file, graph};
 pub use suite::{ImportedRule, ImportedSuite, Insertion, LeftOut};
-pub(crate) use syntax::DIALECT;
 pub(crate) use trial::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial, Trials};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
 /// The files that make tables, and what is wrong with those that cannot be read.
@@ -103,4 +97,24 @@ pub(crate) fn bronze_alias(file: &SqlFile) -> Option<String> {
         .into_iter()
         .find(|reference| reference.schema == "bronze");
     bronze.map(|reference| reference.alias)
+}
+
+/// A statement that is made of rules, for the planner.
+pub(crate) fn statement(sql: &str) -> Result<PlannerStatement> {
+    sql_files::statement(sql).map(planned).map_err(uncountable)
+}
+
+/// The query that counts a rule's violations in the table as it would be committed.
+pub(crate) fn count(expect: &Expect, table: &TableName) -> Result<PlannerStatement> {
+    expect.count(table).map(planned).map_err(uncountable)
+}
+
+/// The same for the planner.
+pub(crate) fn planned(statement: Statement) -> PlannerStatement {
+    PlannerStatement::Statement(Box::new(statement))
+}
+
+fn uncountable(error: SyntaxError) -> Error {
+    let text = format!("a rule cannot be counted: {error}");
+    Error::new(ErrorKind::Internal, text)
 }

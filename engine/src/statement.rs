@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Statement as Sql, Value, ValueWithSpan, visit_expressions_mut,
 };
 use futures::StreamExt;
+use sql_files::syntax::DIALECT;
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::Tokenizer;
@@ -26,7 +27,6 @@ use sqlparser::tokenizer::Tokenizer;
 use crate::depth;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nearest;
-use crate::project::DIALECT;
 
 /// Longest statement accepted, bytes.
 const MAX_SQL_BYTES: usize = 256 << 10;

@@ -22,7 +22,7 @@ use crate::epoch::{Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
-use crate::project::{CheckedProject, OnViolation, SourcesLock, SqlFile};
+use crate::project::{self, CheckedProject, OnViolation, SourcesLock, SqlFile};
 use crate::reader::{Reader, stored_table};
 use crate::refresh::now;
 use crate::session::{Sessions, public_view};
@@ -228,7 +228,11 @@ impl Asked<'_> {
                     let one = MemTable::try_new(row.schema(), vec![vec![row.clone()]])?;
                     let table: Arc<dyn TableProvider> = Arc::new(one);
                     let context = self.sessions.context([(file.name.clone(), table)])?;
-                    let counted = counts(&context, expect.count(&file.name)?, self.at(&file.name));
+                    let counted = counts(
+                        &context,
+                        project::count(expect, &file.name)?,
+                        self.at(&file.name),
+                    );
                     counted.await.ok().map(|violations| violations == 0)
                 }
                 _ => None,

@@ -27,9 +27,6 @@ pub(crate) fn all(timezone: Tz) -> Vec<ScalarUDF> {
     ]
 }
 
-/// The functions among them whose result depends on the source's time zone.
-pub(crate) const ZONED: [&str; 2] = ["local_date", "local_timestamp"];
-
 /// An array result, or a scalar where every argument was one.
 fn columnar(arguments: &[ColumnarValue], result: ArrayRef) -> Result<ColumnarValue> {
     let scalar = arguments

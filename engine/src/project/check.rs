@@ -7,23 +7,23 @@ use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, Spanned, Statement};
 use sqlparser::tokenizer::{Location, Span};
 
 use super::Project;
-use super::diagnostic::Diagnostic;
-use super::directive::{Column, RefreshPolicy};
-use super::expect::Rule;
-use super::file::SqlFile;
-use super::graph::{self, Reference};
 use super::json_fields;
 use super::locate::locate;
 use super::lock::SourcesLock;
 use super::planning::{Planner, stored_type};
-use super::suggest::suggest;
-use super::syntax;
 use crate::error::Result;
 use crate::hidden::HIDDEN;
 use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::quarantine;
 use crate::refresh::now;
 use crate::session::{Sessions, SourceConfig};
+use sql_files::Diagnostic;
+use sql_files::Rule;
+use sql_files::SqlFile;
+use sql_files::graph::{self, Reference};
+use sql_files::suggest;
+use sql_files::syntax;
+use sql_files::{Column, RefreshPolicy};
 
 /// Planning runs no query.
 pub(super) const PLANNING_MEMORY: usize = 1 << 20;

@@ -7,12 +7,12 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::{Location, Span};
 
-use super::diagnostic::Diagnostic;
-use super::file::SqlFile;
-use super::graph::Reference;
 use super::lock::SourcesLock;
-use super::suggest::suggest;
-use super::syntax::normal;
+use sql_files::Diagnostic;
+use sql_files::SqlFile;
+use sql_files::graph::Reference;
+use sql_files::suggest;
+use sql_files::syntax::normal;
 
 /// Refuses fields of `before` and `after` that the sources do not have.
 pub(super) fn check(
@@ -32,7 +32,7 @@ pub(super) fn check(
 
 /// Places in a file that read a field of a bronze table's rows.
 pub(crate) fn field_uses(file: &SqlFile, table: &str, field: &str) -> Vec<Location> {
-    let references = super::graph::references(&file.query);
+    let references = sql_files::graph::references(&file.query);
     let mut places = Vec::new();
     let _ = visit_expressions(&*file.query, |expr| {
         if let Some(access) = Access::of(expr)

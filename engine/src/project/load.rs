@@ -4,13 +4,13 @@ use std::io::{self, ErrorKind as IoKind, Read};
 use std::path::Path;
 
 use super::Project;
-use super::diagnostic::Diagnostic;
-use super::file::SqlFile;
 use super::lock::LOCK_FILE;
-use crate::depth::with_deep_stack;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::nearest;
+use sql_files::Diagnostic;
+use sql_files::SqlFile;
+use sql_files::depth::with_deep_stack;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_FILES: usize = 2_000;
@@ -151,7 +151,7 @@ pub(super) fn table_name(path: &str) -> Result<TableName, (String, String)> {
         }
     };
     let name = TableName::new(layer, name).map_err(|error| {
-        let hint = error.hint_text().unwrap_or_default().to_owned();
+        let hint = error.hint.clone();
         (error.to_string(), hint)
     })?;
     match name.quarantine_of() {

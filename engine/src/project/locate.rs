@@ -3,11 +3,11 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use sqlparser::tokenizer::{Location, Span, Token};
 
-use super::diagnostic::{Diagnostic, Source};
-use super::suggest::suggest;
-use super::syntax;
 use crate::error::Error;
 use crate::nearest;
+use sql_files::suggest;
+use sql_files::syntax;
+use sql_files::{Diagnostic, Source};
 
 /// Puts a planning error at its place in the file. `fallback` is where it goes when the engine
 /// does not say.

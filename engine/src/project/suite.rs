@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 use self::condition::{Condition, condition};
 pub use self::insert::Insertion;
-use super::expect::OnViolation;
 use crate::error::{Error, Result};
+use sql_files::OnViolation;
 
 /// Expectations of one suite that are read.
 const MAX_EXPECTATIONS: usize = 10_000;

@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use sqlparser::ast::Query;
 use sqlparser::tokenizer::Span;
 
-use super::diagnostic::{Diagnostic, Source};
 use crate::name::TableName;
+use sql_files::{Diagnostic, Source};
 
 /// The tests of one table.
 #[derive(Debug, Clone)]

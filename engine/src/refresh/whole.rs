@@ -11,7 +11,7 @@ use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::Result;
 use crate::name::TableName;
-use crate::project::SqlFile;
+use crate::project::{self, SqlFile};
 use crate::quarantine;
 
 impl Refresher {
@@ -27,7 +27,9 @@ impl Refresher {
         let declared = self.inputs_of_file(file);
         let context = self.inputs_context(next, inputs, declared, None)?;
         let state = context.state();
-        let plan = state.statement_to_plan(file.statement()).await?;
+        let plan = state
+            .statement_to_plan(project::planned(file.statement()))
+            .await?;
         let reads_clock = now::reads_clock(&plan)?;
         let plan = now::bind(plan, intent.now)?;
         let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;

@@ -190,7 +190,8 @@ impl Run<'_> {
             Outcome::Quarantine(query) => {
                 let name = format!("{}__quarantine", table.name());
                 let quarantine = TableName::new(table.schema(), &name);
-                let quarantine = quarantine.map_err(|error| Box::new(broke(span, &error)))?;
+                let quarantine =
+                    quarantine.map_err(|error| Box::new(broke(span, &error.into())))?;
                 let mut fields: Vec<Arc<Field>> = visible.fields().iter().cloned().collect();
                 fields.extend(
                     QUARANTINE_COLUMNS.map(|name| Arc::new(Field::new(name, DataType::Utf8, true))),

@@ -33,6 +33,7 @@ use datafusion::prelude::SessionContext;
 use super::{Asked, MAX_ROWS};
 use crate::error::Result;
 use crate::name::{DEFAULT_SCHEMA, TableName};
+use crate::project;
 use crate::refresh::now;
 
 /// Begins the name of the column that carries a scan's row upwards.
@@ -59,7 +60,10 @@ impl Asked<'_> {
             return Ok(Vec::new());
         }
         let context = self.inputs_of(table)?;
-        let plan = context.state().statement_to_plan(file.statement()).await?;
+        let plan = context
+            .state()
+            .statement_to_plan(project::planned(file.statement()))
+            .await?;
         let plan = now::bind(plan, self.at(table))?;
         let mut waiting = vec![restricted(&context, plan, wanted)?];
         let mut contributions = Vec::new();

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
+use sql_files::expect;
 
-use super::{EMPLOYEES, check, expect, gold, project};
+use super::{EMPLOYEES, check, gold, project};
 use crate::project::Project;
 
 #[test]

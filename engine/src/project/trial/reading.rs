@@ -5,13 +5,13 @@ use sqlparser::ast::Query;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
 use super::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial};
-use crate::depth;
 use crate::name::{DEFAULT_SCHEMA, TableName};
-use crate::project::cursor::Cursor;
-use crate::project::diagnostic::{Diagnostic, Source};
-use crate::project::piece::Piece;
-use crate::project::suggest::suggest;
-use crate::project::{directive, file, graph, syntax};
+use sql_files::Piece;
+use sql_files::cursor::Cursor;
+use sql_files::depth;
+use sql_files::suggest;
+use sql_files::{Diagnostic, Source};
+use sql_files::{directive, file, graph, syntax};
 
 const DIRECTIVES: [&str; 5] = ["case", "now", "given", "change", "expected"];
 
@@ -318,7 +318,7 @@ fn table(cursor: &mut Cursor<'_>) -> Result<(TableName, Span), Diagnostic> {
         (DEFAULT_SCHEMA.to_owned(), first, span)
     };
     let table = TableName::new(&schema, &name).map_err(|error| {
-        let hint = error.hint_text().unwrap_or_default().to_owned();
+        let hint = error.hint.clone();
         cursor.at(span, error.to_string()).hint(hint)
     })?;
     Ok((table, span))
@@ -360,7 +360,7 @@ fn query(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>, Dia
         let message = format!("the statement has more than {} words", depth::MAX_TOKENS);
         return Err(source.at(tokens[0].span, message));
     }
-    let query = file::statement(source, tokens)?;
+    let query = file::query(source, tokens)?;
     match graph::references(&query).first() {
         Some(reference) => Err(source
             .at(reference.span, "the rows of a test come from no table")

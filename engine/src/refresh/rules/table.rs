@@ -9,7 +9,7 @@ use super::super::now;
 use super::outcome::RuleStates;
 use crate::epoch::RuleState;
 use crate::error::{Error, ErrorKind, Result};
-use crate::project::{Expect, SqlFile};
+use crate::project::{self, Expect, SqlFile};
 
 impl Refresher {
     /// Counts the rules that are about a table as a whole.
@@ -56,7 +56,7 @@ pub(crate) async fn count(
     expect: &Expect,
     at: DateTime<Utc>,
 ) -> Result<u64> {
-    let statement = expect.count(&file.name)?;
+    let statement = project::count(expect, &file.name)?;
     let plan = context.state().statement_to_plan(statement).await?;
     let plan = now::bind(plan, at)?;
     let batches = context.execute_logical_plan(plan).await?.collect().await?;

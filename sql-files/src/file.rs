@@ -1,7 +1,6 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use datafusion::sql::parser::Statement as PlannerStatement;
 use sha2::{Digest, Sha256};
 use sqlparser::ast::{
     Expr, Query, SetExpr, Spanned, Statement, Value, ValueWithSpan, Visit, Visitor,
@@ -9,14 +8,16 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
-use super::diagnostic::{Diagnostic, Source};
-use super::directive::{self, Directives};
-use super::expect::OnViolation;
-use super::piece::Piece;
-use super::syntax;
 use crate::depth;
-use crate::functions;
-use crate::name::TableName;
+use crate::diagnostic::{Diagnostic, Source};
+use crate::directive::{self, Directives};
+use crate::expect::OnViolation;
+use crate::piece::Piece;
+use crate::syntax;
+use crate::table_name::TableName;
+
+/// Functions that read the source's time zone.
+pub const ZONED: [&str; 2] = ["local_date", "local_timestamp"];
 
 /// Counts the physical layouts of `@cdc` tables: tables of an older one are built anew.
 const FOLD_LAYOUT: u32 = 2;
@@ -35,14 +36,14 @@ pub struct SqlFile {
     /// The SELECT as written.
     pub sql: String,
     /// The path a person sees.
-    pub(super) shown_path: String,
+    shown_path: String,
     /// The source's time zone, where the query reads it.
     zone: Option<String>,
 }
 
 impl SqlFile {
     /// Reads one file; everything wrong with it is reported, not the first mistake only.
-    pub(super) fn parse(
+    pub fn parse(
         name: TableName,
         path: &str,
         shown_path: &str,
@@ -67,7 +68,7 @@ impl SqlFile {
         let (directives, mut problems) = directive::parse(source, &header.directives(&tokens));
         problems.extend(header.misplaced(source, &tokens));
         problems.extend(missing_key(source, &name, &directives));
-        match statement(source, &tokens) {
+        match query(source, &tokens) {
             Ok(query) if problems.is_empty() => Ok(Self {
                 sql: statement_text(text, &tokens),
                 description: header.description,
@@ -87,7 +88,7 @@ impl SqlFile {
         }
     }
 
-    pub(super) fn source(&self) -> Source<'_> {
+    pub fn source(&self) -> Source<'_> {
         Source {
             path: &self.shown_path,
             text: &self.text,
@@ -95,8 +96,8 @@ impl SqlFile {
     }
 
     /// The query for the engine's planner, keeping its places in the file.
-    pub fn statement(&self) -> PlannerStatement {
-        PlannerStatement::Statement(Box::new(Statement::Query(self.query.clone())))
+    pub fn statement(&self) -> Statement {
+        Statement::Query(self.query.clone())
     }
 
     /// Whether rows that are no rows of the table are kept aside: by a rule, or where events cannot be evaluated.
@@ -107,11 +108,11 @@ impl SqlFile {
     }
 
     /// Takes note of the source's time zone where the query reads it, so that another zone counts as another query.
-    pub(super) fn learn_zone(&mut self, zone: &str) {
+    pub fn learn_zone(&mut self, zone: &str) {
         let reads_it = visit_expressions(&*self.query, |expr| match expr {
             Expr::Function(function) => {
                 let name = function.name.to_string().to_lowercase();
-                match functions::ZONED.contains(&name.as_str()) {
+                match ZONED.contains(&name.as_str()) {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
@@ -161,7 +162,7 @@ impl SqlFile {
     }
 }
 
-pub(super) fn sha256(text: &str) -> String {
+pub fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .fold(String::new(), |mut hex, byte| {
@@ -243,10 +244,7 @@ fn missing_key(
 }
 
 /// The file's one query.
-pub(super) fn statement(
-    source: Source<'_>,
-    tokens: &[TokenWithSpan],
-) -> Result<Box<Query>, Diagnostic> {
+pub fn query(source: Source<'_>, tokens: &[TokenWithSpan]) -> Result<Box<Query>, Diagnostic> {
     let hint = "A file holds one SELECT, with or without WITH.";
     let mut words = tokens
         .iter()

@@ -3,11 +3,11 @@ use std::time::Duration;
 use sqlparser::ast::Expr;
 use sqlparser::tokenizer::{Location, Span, Token};
 
-use super::cursor::Cursor;
-use super::diagnostic::{Diagnostic, Source};
-use super::expect::{self, Expect, OnViolation};
-use super::piece::Piece;
-use super::suggest::suggest;
+use crate::cursor::Cursor;
+use crate::diagnostic::{Diagnostic, Source};
+use crate::expect::{self, Expect, OnViolation};
+use crate::piece::Piece;
+use crate::suggest::suggest;
 
 const DIRECTIVES: [&str; 6] = ["key", "cdc", "trigger", "refresh", "fresh", "expect"];
 
@@ -66,7 +66,7 @@ pub struct MaxAge {
 }
 
 /// The text of a `-- @...` line, from the `@` on.
-pub(super) fn parse(source: Source<'_>, lines: &[Piece<'_>]) -> (Directives, Vec<Diagnostic>) {
+pub fn parse(source: Source<'_>, lines: &[Piece<'_>]) -> (Directives, Vec<Diagnostic>) {
     let mut reader = Reader {
         source,
         directives: Directives::default(),
@@ -209,7 +209,7 @@ fn fresh(cursor: &mut Cursor<'_>) -> Result<MaxAge, Diagnostic> {
 }
 
 /// The part of a comment's content that is a directive: `" @key id"` gives `"@key id"`.
-pub(super) fn in_comment(content: &str, start: Location) -> Option<Piece<'_>> {
+pub fn in_comment(content: &str, start: Location) -> Option<Piece<'_>> {
     let piece = Piece::new(content, start).trim();
     let mut characters = piece.text.chars();
     let tagged =

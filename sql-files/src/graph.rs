@@ -4,29 +4,29 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{ObjectName, Query, Spanned, TableFactor, Visit, Visitor};
 use sqlparser::tokenizer::Span;
 
-use super::diagnostic::Diagnostic;
-use super::file::SqlFile;
-use super::syntax::normal;
-use crate::name::{CATALOG, DEFAULT_SCHEMA, TableName};
+use crate::diagnostic::Diagnostic;
+use crate::file::SqlFile;
+use crate::syntax::normal;
+use crate::table_name::{CATALOG, DEFAULT_SCHEMA, TableName};
 
 /// A table that a query reads.
 #[derive(Debug, Clone)]
-pub(super) struct Reference {
+pub struct Reference {
     /// As written, in the catalog's spelling: `gold.x`.
-    pub(super) schema: String,
-    pub(super) table: String,
+    pub schema: String,
+    pub table: String,
     /// What the query's columns are qualified with.
-    pub(super) alias: String,
-    pub(super) span: Span,
+    pub alias: String,
+    pub span: Span,
 }
 
 impl Reference {
-    pub(super) fn name(&self) -> Option<TableName> {
+    pub fn name(&self) -> Option<TableName> {
         TableName::new(&self.schema, &self.table).ok()
     }
 
     /// The table, and the one that keeps its rows out where it holds such.
-    pub(super) fn inputs(&self) -> impl Iterator<Item = TableName> {
+    pub fn inputs(&self) -> impl Iterator<Item = TableName> {
         let name = self.name();
         let source = name.as_ref().and_then(TableName::quarantine_of);
         name.into_iter().chain(source)
@@ -34,7 +34,7 @@ impl Reference {
 }
 
 /// The tables a query reads, its own WITH tables left out.
-pub(super) fn references(query: &Query) -> Vec<Reference> {
+pub fn references(query: &Query) -> Vec<Reference> {
     let mut finder = Finder::default();
     let _ = query.visit(&mut finder);
     finder.found
@@ -132,13 +132,13 @@ impl Visitor for Finder {
 }
 
 /// Tables in the order in which they can be built.
-pub(super) struct Order {
-    pub(super) order: Vec<TableName>,
-    pub(super) cycles: Vec<Diagnostic>,
+pub struct Order {
+    pub order: Vec<TableName>,
+    pub cycles: Vec<Diagnostic>,
 }
 
 /// Sorts the files so that each comes behind what it reads. Tables on a cycle are left out.
-pub(super) fn order(files: &BTreeMap<TableName, &SqlFile>) -> Order {
+pub fn order(files: &BTreeMap<TableName, &SqlFile>) -> Order {
     let mut walk = Walk {
         files,
         state: BTreeMap::new(),

@@ -2,34 +2,34 @@ use sqlparser::tokenizer::{Location, Span};
 
 /// A part of one line that knows where it stands.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece<'a> {
-    pub(crate) text: &'a str,
+pub struct Piece<'a> {
+    pub text: &'a str,
     start: Location,
 }
 
 impl<'a> Piece<'a> {
-    pub(crate) fn new(text: &'a str, start: Location) -> Self {
+    pub fn new(text: &'a str, start: Location) -> Self {
         Self { text, start }
     }
 
-    pub(crate) fn start(self) -> Location {
+    pub fn start(self) -> Location {
         self.start
     }
 
-    pub(crate) fn span(self) -> Span {
+    pub fn span(self) -> Span {
         Span::new(self.start, self.location(self.text.len()))
     }
 
     /// The place just behind the piece.
-    pub(crate) fn end(self) -> Location {
+    pub fn end(self) -> Location {
         self.location(self.text.len())
     }
 
-    pub(crate) fn is_empty(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.text.is_empty()
     }
 
-    pub(crate) fn trim(self) -> Self {
+    pub fn trim(self) -> Self {
         let lead = self.text.len() - self.text.trim_start().len();
         let piece = self.skip(lead);
         Self {
@@ -39,7 +39,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The leading characters that `accept` takes, and the rest.
-    pub(crate) fn take_while(self, accept: impl Fn(char) -> bool) -> (Self, Self) {
+    pub fn take_while(self, accept: impl Fn(char) -> bool) -> (Self, Self) {
         let end = self.text.find(|c| !accept(c)).unwrap_or(self.text.len());
         (self.keep(end), self.skip(end))
     }

@@ -3,8 +3,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, Result};
-
 /// Name of the one catalog that readers see.
 pub const CATALOG: &str = "sportlake";
 
@@ -15,12 +13,20 @@ pub const DEFAULT_SCHEMA: &str = "main";
 const QUALITY: &str = "quality";
 
 /// The layers of the lake, left to right.
-pub(crate) const LAYERS: [&str; 5] = ["bronze", "silver", "gold", DEFAULT_SCHEMA, QUALITY];
+pub const LAYERS: [&str; 5] = ["bronze", "silver", "gold", DEFAULT_SCHEMA, QUALITY];
 
 /// Ends the name of the table that keeps the rows kept out of another one.
 const QUARANTINE: &str = "__quarantine";
 
 const LONGEST: usize = 128;
+
+/// A text that names no table, and what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NameError {
+    pub message: String,
+    pub hint: String,
+}
 
 /// A table of the lake, such as `gold.eligibilites`; a bare name is in `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,12 +37,15 @@ pub struct TableName {
 
 impl TableName {
     /// A name in one of the lake's layers.
-    pub fn new(schema: &str, name: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Where the schema is none of them, or the name none of a table.
+    pub fn new(schema: &str, name: &str) -> Result<Self, NameError> {
         if !LAYERS.contains(&schema) {
-            return Err(
-                Error::invalid(format!("\"{schema}\" is not a schema of the lake"))
-                    .hint(format!("Schemas are {}.", LAYERS.join(", "))),
-            );
+            return Err(NameError {
+                message: format!("\"{schema}\" is not a schema of the lake"),
+                hint: format!("Schemas are {}.", LAYERS.join(", ")),
+            });
         }
         let head = name.chars().next();
         let legal_head = head.is_some_and(|c| c.is_ascii_lowercase() || c == '_');
@@ -45,11 +54,12 @@ impl TableName {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         let length = name.strip_suffix(QUARANTINE).unwrap_or(name).len();
         if !legal_head || !legal_rest || length > LONGEST {
-            return Err(
-                Error::invalid(format!("\"{name}\" is not a table name")).hint(format!(
+            return Err(NameError {
+                message: format!("\"{name}\" is not a table name"),
+                hint: format!(
                     "Table names are lower case letters, digits and _, at most {LONGEST} characters."
-                )),
-            );
+                ),
+            });
         }
         Ok(Self {
             schema: schema.to_owned(),
@@ -109,9 +119,9 @@ impl TableName {
 }
 
 impl FromStr for TableName {
-    type Err = Error;
+    type Err = NameError;
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn from_str(text: &str) -> Result<Self, NameError> {
         match text.split_once('.') {
             Some((schema, name)) => Self::new(schema, name),
             None => Self::new(DEFAULT_SCHEMA, text),

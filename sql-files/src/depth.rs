@@ -6,21 +6,21 @@ use std::thread;
 use sqlparser::ast::{Expr, Select, Visit, Visitor};
 
 /// Expressions within expressions of a project's file; `a AND b AND c` counts two.
-pub(crate) const FILE_DEPTH: usize = 100;
+pub const FILE_DEPTH: usize = 100;
 
 /// The same for a client's statement: report builders write long chains. Threads that plan have 16 MiB of stack.
-pub(crate) const STATEMENT_DEPTH: usize = 800;
+pub const STATEMENT_DEPTH: usize = 800;
 
 /// SELECTs of one query: those of a UNION nest, without the visitor telling how deep.
 const MAX_SELECTS: usize = 100;
 
 /// Words of one file, which bound the depth that parsing meets before it is measured.
-pub(crate) const MAX_TOKENS: usize = 20_000;
+pub const MAX_TOKENS: usize = 20_000;
 
 /// Enough for an expression of `MAX_TOKENS` levels; the system commits only what is used.
 const STACK_BYTES: usize = 128 << 20;
 
-pub(crate) fn is_too_deep(node: &impl Visit, limit: usize) -> bool {
+pub fn is_too_deep(node: &impl Visit, limit: usize) -> bool {
     let mut meter = Meter {
         limit,
         depth: 0,
@@ -61,7 +61,7 @@ impl Visitor for Meter {
 }
 
 /// Runs `work` where deep SQL cannot exhaust the stack; `None` when that place cannot be had.
-pub(crate) fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     thread::scope(|scope| {
         thread::Builder::new()
             .name("parse".to_owned())

@@ -3,7 +3,7 @@ use crate::nearest;
 const SHOWN: usize = 20;
 
 /// A hint that names the nearest candidate, or says what there is.
-pub(crate) fn suggest<'a>(
+pub fn suggest<'a>(
     word: &str,
     what: &str,
     candidates: impl IntoIterator<Item = &'a str>,

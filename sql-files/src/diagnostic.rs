@@ -27,7 +27,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// About a file as a whole.
-    pub(crate) fn of_file(file: &str, message: impl Into<String>) -> Self {
+    pub fn of_file(file: &str, message: impl Into<String>) -> Self {
         Self {
             kind: DiagnosticKind::Invalid,
             file: file.to_owned(),
@@ -41,19 +41,19 @@ impl Diagnostic {
     }
 
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     #[must_use]
-    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
     }
 
     #[must_use]
-    pub(crate) fn unsupported(mut self) -> Self {
+    pub fn unsupported(mut self) -> Self {
         self.kind = DiagnosticKind::Unsupported;
         self
     }
@@ -91,13 +91,13 @@ fn number(count: usize) -> u32 {
 
 /// A file's text, from which diagnostics take their lines.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub(crate) path: &'a str,
-    pub(crate) text: &'a str,
+pub struct Source<'a> {
+    pub path: &'a str,
+    pub text: &'a str,
 }
 
 impl Source<'_> {
-    pub(crate) fn at(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+    pub fn at(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         // The parser's empty span (line 0) stands for "somewhere in the file".
         let line = span.start.line.max(1) as usize;
         let column = span.start.column.max(1) as usize;
@@ -117,12 +117,12 @@ impl Source<'_> {
         }
     }
 
-    pub(crate) fn at_location(&self, location: Location, message: impl Into<String>) -> Diagnostic {
+    pub fn at_location(&self, location: Location, message: impl Into<String>) -> Diagnostic {
         self.at(Span::new(location, location), message)
     }
 
     /// At the word that starts at `location`.
-    pub(crate) fn at_word(&self, location: Location, message: impl Into<String>) -> Diagnostic {
+    pub fn at_word(&self, location: Location, message: impl Into<String>) -> Diagnostic {
         let line = self
             .text
             .lines()

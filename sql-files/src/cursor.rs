@@ -4,15 +4,15 @@ use sqlparser::ast::{Expr, Spanned};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
-use super::diagnostic::{Diagnostic, Source};
-use super::directive::Column;
-use super::piece::Piece;
-use super::suggest::suggest;
-use super::syntax::{self, SyntaxError, normal};
 use crate::depth;
+use crate::diagnostic::{Diagnostic, Source};
+use crate::directive::Column;
+use crate::piece::Piece;
+use crate::suggest::suggest;
+use crate::syntax::{self, SyntaxError, normal};
 
 /// Reads the arguments of one directive, word by word.
-pub(super) struct Cursor<'a> {
+pub struct Cursor<'a> {
     source: Source<'a>,
     parser: Parser<'static>,
     end: Location,
@@ -20,7 +20,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(
+    pub fn new(
         source: Source<'a>,
         arguments: Piece<'_>,
         sample: &'static str,
@@ -40,7 +40,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `a, b, c`
-    pub(super) fn columns(&mut self) -> Result<Vec<Column>, Diagnostic> {
+    pub fn columns(&mut self) -> Result<Vec<Column>, Diagnostic> {
         let mut columns: Vec<Column> = Vec::new();
         loop {
             let column = self.column()?;
@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A name such as an expectation's, not a column.
-    pub(super) fn name(&mut self, what: &str) -> Result<(String, Span), Diagnostic> {
+    pub fn name(&mut self, what: &str) -> Result<(String, Span), Diagnostic> {
         let token = self.peek();
         match &token.token {
             Token::Word(word) if word.quote_style.is_none() => {
@@ -84,7 +84,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// An expression of SQL, and where it stands.
-    pub(super) fn expression(&mut self) -> Result<Expr, Diagnostic> {
+    pub fn expression(&mut self) -> Result<Expr, Diagnostic> {
         if self.is_at_end() {
             return Err(self.expected("a condition"));
         }
@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `500ms`, `60s`, `5m`, `1h` or `2d`.
-    pub(super) fn duration(&mut self) -> Result<Duration, Diagnostic> {
+    pub fn duration(&mut self) -> Result<Duration, Diagnostic> {
         let (token, unit) = (self.peek(), self.parser.peek_nth_token(1));
         let duration = match (&token.token, &unit.token) {
             (Token::Number(number, false), Token::Word(word)) => {
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `5%`
-    pub(super) fn percent(&mut self) -> Result<f64, Diagnostic> {
+    pub fn percent(&mut self) -> Result<f64, Diagnostic> {
         let token = self.peek();
         let percent = match &token.token {
             Token::Number(number, false) => number.parse::<f64>().ok(),
@@ -149,7 +149,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn count(&mut self) -> Result<u64, Diagnostic> {
+    pub fn count(&mut self) -> Result<u64, Diagnostic> {
         let count = match &self.peek().token {
             Token::Number(number, false) => number.parse::<u64>().ok(),
             _ => None,
@@ -159,7 +159,7 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
-    pub(super) fn words(&mut self, words: &str) -> Result<(), Diagnostic> {
+    pub fn words(&mut self, words: &str) -> Result<(), Diagnostic> {
         let known = words.split_whitespace().all(|word| self.accept_word(word));
         match known {
             true => Ok(()),
@@ -167,10 +167,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn one_of(
-        &mut self,
-        words: &'static [&'static str],
-    ) -> Result<&'static str, Diagnostic> {
+    pub fn one_of(&mut self, words: &'static [&'static str]) -> Result<&'static str, Diagnostic> {
         let token = self.peek();
         if let Some(word) = words.iter().find(|word| self.accept_word(word)) {
             return Ok(word);
@@ -182,11 +179,11 @@ impl<'a> Cursor<'a> {
             .maybe_hint(hint))
     }
 
-    pub(super) fn accept(&mut self, token: &Token) -> bool {
+    pub fn accept(&mut self, token: &Token) -> bool {
         self.parser.consume_token(token)
     }
 
-    pub(super) fn accept_word(&mut self, word: &str) -> bool {
+    pub fn accept_word(&mut self, word: &str) -> bool {
         let next = self.peek();
         let found = matches!(&next.token, Token::Word(w)
             if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
@@ -196,27 +193,27 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    pub(super) fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&self) -> bool {
         self.parser.peek_token_ref().token == Token::EOF
     }
 
     /// Refuses what is left over.
-    pub(super) fn end(&mut self) -> Result<(), Diagnostic> {
+    pub fn end(&mut self) -> Result<(), Diagnostic> {
         if self.is_at_end() {
             return Ok(());
         }
         Err(self.expected("the end of the line"))
     }
 
-    pub(super) fn at(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+    pub fn at(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         self.source.at(span, message)
     }
 
-    pub(super) fn at_expression(&self, expression: &Expr, message: String) -> Diagnostic {
+    pub fn at_expression(&self, expression: &Expr, message: String) -> Diagnostic {
         self.source.at(expression.span(), message)
     }
 
-    pub(super) fn expected(&self, what: &str) -> Diagnostic {
+    pub fn expected(&self, what: &str) -> Diagnostic {
         let token = self.peek();
         let diagnostic = match token.token {
             Token::EOF => self

@@ -4,15 +4,17 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, TokenWithSpan, Tokenizer};
 
 /// The SQL of project files and of clients. PostgreSQL's, because there `a ->> 'x' = 'y'` means what it looks like.
-pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+pub static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// Deeper nesting is refused instead of risking the stack.
 const NESTING: usize = 50;
 
 /// What the parser did not like, and where when it says so.
-pub(crate) struct SyntaxError {
-    pub(crate) message: String,
-    pub(crate) location: Option<Location>,
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct SyntaxError {
+    pub message: String,
+    pub location: Option<Location>,
 }
 
 impl From<ParserError> for SyntaxError {
@@ -34,7 +36,7 @@ impl From<ParserError> for SyntaxError {
 }
 
 /// Tokens of `text`, placed as if it stood at `start`.
-pub(crate) fn tokenize(text: &str, start: Location) -> Result<Vec<TokenWithSpan>, SyntaxError> {
+pub fn tokenize(text: &str, start: Location) -> Result<Vec<TokenWithSpan>, SyntaxError> {
     let place = |location: Location| {
         if location.line <= 1 {
             Location::new(start.line, start.column + location.column.max(1) - 1)
@@ -54,14 +56,14 @@ pub(crate) fn tokenize(text: &str, start: Location) -> Result<Vec<TokenWithSpan>
     Ok(tokens)
 }
 
-pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+pub fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&DIALECT)
         .with_recursion_limit(NESTING)
         .with_tokens_with_locations(tokens)
 }
 
 /// The name an identifier stands for: lower case unless quoted.
-pub(crate) fn normal(ident: &Ident) -> String {
+pub fn normal(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),

@@ -1,19 +1,17 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use datafusion::sql::parser::Statement as PlannerStatement;
 use serde::{Deserialize, Serialize};
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, visit_expressions,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, visit_expressions,
 };
 use sqlparser::tokenizer::{Location, Span, Token};
 
-use super::cursor::Cursor;
-use super::diagnostic::Diagnostic;
-use super::directive::Column;
-use super::syntax::{self, normal};
-use crate::error::{Error, ErrorKind, Result};
-use crate::name::TableName;
+use crate::cursor::Cursor;
+use crate::diagnostic::Diagnostic;
+use crate::directive::Column;
+use crate::syntax::{self, SyntaxError, normal};
+use crate::table_name::TableName;
 
 /// A rule about a table, and what happens where it does not hold.
 #[derive(Debug, Clone)]
@@ -57,7 +55,7 @@ impl OnViolation {
 
 impl Expect {
     /// A query of one row, `violations BIGINT, rows BIGINT`, over the table as it would be committed.
-    pub fn count(&self, table: &TableName) -> Result<PlannerStatement> {
+    pub fn count(&self, table: &TableName) -> Result<Statement, SyntaxError> {
         statement(&self.count_sql(table))
     }
 
@@ -94,18 +92,10 @@ impl Expect {
     }
 }
 
-/// A statement that is made of rules, in the dialect of the project's files.
-pub(crate) fn statement(sql: &str) -> Result<PlannerStatement> {
-    let unreadable = |message: String| {
-        let text = format!("a rule cannot be counted: {message}");
-        Error::new(ErrorKind::Internal, text)
-    };
-    let tokens =
-        syntax::tokenize(sql, Location::new(1, 1)).map_err(|error| unreadable(error.message))?;
-    let statement = syntax::parser(tokens)
-        .parse_statement()
-        .map_err(|error| unreadable(error.to_string()))?;
-    Ok(PlannerStatement::Statement(Box::new(statement)))
+/// One statement, in the dialect of the project's files.
+pub fn statement(sql: &str) -> Result<Statement, SyntaxError> {
+    let tokens = syntax::tokenize(sql, Location::new(1, 1))?;
+    Ok(syntax::parser(tokens).parse_statement()?)
 }
 
 /// The rule as its author would write it.
@@ -133,7 +123,7 @@ impl fmt::Display for OnViolation {
 }
 
 /// `name: rule ON VIOLATION action [, FAIL OVER n%]`
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Expect, Diagnostic> {
+pub fn parse(cursor: &mut Cursor<'_>) -> Result<Expect, Diagnostic> {
     let (name, span) = cursor.name("the rule's name")?;
     if !cursor.accept(&Token::Colon) {
         return Err(cursor.expected("\":\" behind the rule's name"));
@@ -266,7 +256,7 @@ fn is_aggregate(function: &Function) -> bool {
 }
 
 /// Kept as names, so that parsing needs no query engine; a test compares them with the engine's.
-pub(super) const AGGREGATES: &[&str] = &[
+pub const AGGREGATES: &[&str] = &[
     "any_value",
     "approx_distinct",
     "approx_median",
@@ -316,7 +306,7 @@ pub(super) const AGGREGATES: &[&str] = &[
 ];
 
 /// Names as SQL writes them in a list.
-pub(crate) fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names
         .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
         .collect();
