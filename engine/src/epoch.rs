@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 
+/// Epochs looked through for one of a given time.
+const MOST_LISTED: usize = 1_000_000;
 const DIRECTORY: &str = "_epochs";
 const HINT: &str = "_epochs/_hint";
 
@@ -217,6 +219,17 @@ impl EpochLog {
             }
         }
         Ok(newest)
+    }
+
+    /// The epochs that are kept, from the oldest.
+    pub(crate) async fn listed(&self) -> Result<Vec<u64>> {
+        let files = self.lake.list(DIRECTORY, MOST_LISTED).await?;
+        let mut epochs: Vec<u64> = files
+            .iter()
+            .filter_map(|file| file.name.strip_suffix(".json")?.parse().ok())
+            .collect();
+        epochs.sort_unstable();
+        Ok(epochs)
     }
 
     pub(crate) async fn manifest(&self, epoch: u64) -> Result<Option<Manifest>> {

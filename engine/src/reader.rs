@@ -10,12 +10,13 @@ use serde::Deserialize;
 use crate::dead_letters;
 use crate::epoch::{EpochLog, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
+use crate::front::{self, Read};
 use crate::lake::Lake;
 use crate::name::{CATALOG, TableName};
 use crate::pinned::PinnedTable;
 use crate::principal::Principal;
 use crate::refresh::{Standing, stored_texts};
-use crate::session::{Sessions, SourceConfig, in_schema, public_views};
+use crate::session::{Sessions, SourceConfig, beside, describe, in_schema, public_views};
 use crate::shown::ShownTable;
 use crate::snapshots::Snapshots;
 use crate::sources::{self, Drift};
@@ -143,7 +144,10 @@ impl Reader {
     /// `PermissionDenied` for whoever is no operator: there are no policies that grant anything.
     pub fn session_of(&self, manifest: Arc<Manifest>, principal: &Principal) -> Result<Session> {
         if principal.is_operator() {
-            return self.session(manifest);
+            return Ok(Session {
+                principal: principal.clone(),
+                ..self.session(manifest)?
+            });
         }
         Err(Error::new(
             ErrorKind::PermissionDenied,
@@ -174,12 +178,15 @@ impl Reader {
             ));
             infos.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         }
-        let infos = infos.into();
-        Ok(Session {
-            context: self.sessions.context(tables)?,
+        let infos: Arc<[TableInfo]> = infos.into();
+        let context = self.sessions.context(tables)?;
+        Session::open(
+            self,
             manifest,
-            tables: infos,
-        })
+            Principal::operator("operator"),
+            context,
+            infos,
+        )
     }
 
     pub(crate) fn epochs(&self) -> &EpochLog {
@@ -235,6 +242,9 @@ pub struct Session {
     context: SessionContext,
     manifest: Arc<Manifest>,
     tables: Arc<[TableInfo]>,
+    reader: Reader,
+    /// Whose session it is; those that it opens of other moments are of the same.
+    principal: Principal,
 }
 
 /// A table as catalogs list it.
@@ -257,6 +267,11 @@ pub enum TableKind {
 }
 
 impl TableInfo {
+    /// Name of the key as a constraint.
+    pub fn key_name(&self) -> String {
+        format!("{}_key", self.name)
+    }
+
     fn new(name: &TableName, provider: &dyn TableProvider, manifest: &Manifest) -> Self {
         let state = manifest.tables.get(name);
         Self {
@@ -275,12 +290,34 @@ impl TableInfo {
 }
 
 impl Session {
+    /// A session of these tables and no others, `information_schema` included.
+    fn open(
+        reader: &Reader,
+        manifest: Arc<Manifest>,
+        principal: Principal,
+        context: SessionContext,
+        tables: Arc<[TableInfo]>,
+    ) -> Result<Self> {
+        describe(&context, tables.clone())?;
+        Ok(Self {
+            context,
+            manifest,
+            tables,
+            reader: reader.clone(),
+            principal,
+        })
+    }
+
     pub fn epoch(&self) -> u64 {
         self.manifest.epoch
     }
 
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     pub(crate) fn context(&self) -> &SessionContext {
@@ -290,6 +327,11 @@ impl Session {
     /// The tables of this epoch, by schema and name.
     pub fn tables(&self) -> &[TableInfo] {
         &self.tables
+    }
+
+    /// What the same reader sees of another epoch.
+    pub(crate) fn at(&self, manifest: Arc<Manifest>) -> Result<Self> {
+        self.reader.session_of(manifest, &self.principal)
     }
 
     /// The same session, with unqualified names looked up in `schema`.
@@ -308,6 +350,23 @@ impl Session {
     /// # Errors
     /// `InvalidRequest` with a hint for SQL that is wrong or would write.
     pub async fn prepare(&self, sql: &str) -> Result<Statement> {
-        Statement::prepare(&self.context, sql).await
+        let (read, schema) = self.read(sql)?;
+        let context = match read.travels.is_empty() {
+            true => self.context.clone(),
+            false => {
+                let moments = Box::pin(self.moments(&schema, &read.travels)).await?;
+                beside(&self.context, moments)?
+            }
+        };
+        Statement::plan(&context, read).await
+    }
+
+    /// The statement, and the schema of its unqualified names.
+    fn read(&self, sql: &str) -> Result<(Read, String)> {
+        let state = self.context.state();
+        let options = state.config_options();
+        let schema = options.catalog.default_schema.clone();
+        let nesting = options.sql_parser.recursion_limit.get();
+        Ok((front::read(sql, &schema, nesting)?, schema))
     }
 }

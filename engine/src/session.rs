@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono_tz::Tz;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
@@ -11,6 +12,7 @@ use datafusion::catalog::{
 };
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::provider_as_source;
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -24,8 +26,10 @@ use crate::dead_letters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions::{self, Image};
 use crate::hidden;
+use crate::information_schema::{INFORMATION_SCHEMA, InformationSchema};
 use crate::lake::Lake;
 use crate::name::{CATALOG, DEFAULT_SCHEMA, LAYERS, TableName};
+use crate::reader::TableInfo;
 
 /// `[source]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,7 +75,8 @@ impl Sessions {
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
             .with_create_default_catalog_and_schema(false)
-            .with_information_schema(true);
+            // Sessions that are asked bring their own.
+            .with_information_schema(false);
         let options = config.options_mut();
         options.execution.parquet.schema_force_view_types = false;
         options.execution.parquet.pushdown_filters = true;
@@ -167,6 +172,67 @@ pub(crate) fn in_schema(context: &SessionContext, schema: &str) -> Result<Sessio
         .with_config(config)
         .build();
     Ok(open(state))
+}
+
+/// Tells the session's users about `tables`.
+pub(crate) fn describe(context: &SessionContext, tables: Arc<[TableInfo]>) -> Result<()> {
+    if let Some(catalog) = context.catalog(CATALOG) {
+        let described = Arc::new(InformationSchema::new(tables));
+        catalog.register_schema(INFORMATION_SCHEMA, described)?;
+    }
+    Ok(())
+}
+
+/// The same session with these tables beside its own, each by its schema and name.
+pub(crate) fn beside(
+    context: &SessionContext,
+    tables: Vec<(String, String, Arc<dyn TableProvider>)>,
+) -> Result<SessionContext> {
+    let state = context.state();
+    let catalog = Arc::new(MemoryCatalogProvider::new());
+    if let Some(own) = context.catalog(CATALOG) {
+        for name in own.schema_names() {
+            if let Some(schema) = own.schema(&name) {
+                let added: BTreeMap<String, Arc<dyn TableProvider>> = tables
+                    .iter()
+                    .filter(|(of, ..)| *of == name)
+                    .map(|(_, table, provider)| (table.clone(), provider.clone()))
+                    .collect();
+                catalog.register_schema(&name, Arc::new(Beside { schema, added }))?;
+            }
+        }
+    }
+    let catalogs = Arc::new(MemoryCatalogProviderList::new());
+    catalogs.register_catalog(CATALOG.to_owned(), catalog);
+    let state = SessionStateBuilder::new_from_existing(state)
+        .with_catalog_list(catalogs)
+        .build();
+    Ok(open(state))
+}
+
+/// A schema, and tables that only one statement sees.
+#[derive(Debug)]
+struct Beside {
+    schema: Arc<dyn SchemaProvider>,
+    added: BTreeMap<String, Arc<dyn TableProvider>>,
+}
+
+#[async_trait]
+impl SchemaProvider for Beside {
+    fn table_names(&self) -> Vec<String> {
+        self.schema.table_names()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        match self.added.get(name) {
+            Some(table) => Ok(Some(table.clone())),
+            None => self.schema.table(name).await,
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.added.contains_key(name) || self.schema.table_exist(name)
+    }
 }
 
 /// The same session with plans of one partition, for small batches.

@@ -1,38 +1,24 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::util::display::FormatOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionContext};
-use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{
-    Expr, Statement as Sql, Value, ValueWithSpan, visit_expressions_mut,
-};
 use futures::StreamExt;
-use sql_files::syntax::DIALECT;
-use sqlparser::dialect::GenericDialect;
-use sqlparser::parser::ParserError;
-use sqlparser::tokenizer::Tokenizer;
 
-use crate::depth;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::front::{self, Read};
 use crate::nearest;
-
-/// Longest statement accepted, bytes.
-const MAX_SQL_BYTES: usize = 256 << 10;
-
-/// A statement below this size cannot be deep enough to exhaust any stack while it is parsed.
-const SHALLOW_SQL_BYTES: usize = 4 << 10;
 
 /// One planned reading statement.
 #[derive(Clone)]
@@ -44,17 +30,10 @@ pub struct Statement {
 }
 
 impl Statement {
-    pub(crate) async fn prepare(context: &SessionContext, sql: &str) -> Result<Self> {
-        if sql.len() > MAX_SQL_BYTES {
-            return Err(Error::invalid(format!(
-                "the statement is longer than {MAX_SQL_BYTES} bytes"
-            )));
-        }
+    /// Plans what was read, in a context that has every table it names.
+    pub(crate) async fn plan(context: &SessionContext, read: Read) -> Result<Self> {
         let state = context.state();
-        let mut parsed = parse(&state, sql)?;
-        check_reading(&parsed)?;
-        let questions = number_placeholders(&mut parsed);
-        let plan = match state.statement_to_plan(parsed).await {
+        let plan = match state.statement_to_plan(read.statement).await {
             Ok(plan) => plan,
             Err(error) => return Err(with_nearest(context, error)),
         };
@@ -63,11 +42,11 @@ impl Statement {
             .with_allow_dml(false)
             .with_allow_statements(false)
             .verify_plan(&plan)
-            .map_err(|_| read_only())?;
+            .map_err(|_| front::read_only())?;
         Ok(Self {
             context: context.clone(),
             schema: wire_schema(plan.schema().as_arrow())?,
-            parameters: parameters(&plan, questions)?,
+            parameters: parameters(&plan, read.questions)?,
             plan,
         })
     }
@@ -146,96 +125,6 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn ExecutionP
     .data()
 }
 
-fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
-    let parse = || {
-        let parsed = one_statement(state, sql)?;
-        match &parsed {
-            Parsed::Statement(statement)
-                if depth::is_too_deep(statement.as_ref(), depth::STATEMENT_DEPTH) =>
-            {
-                Err(Error::invalid("the statement is nested too deeply")
-                    .hint("Write a long chain of OR as IN (...), and a long UNION as VALUES."))
-            }
-            _ => Ok(parsed),
-        }
-    };
-    if sql.len() < SHALLOW_SQL_BYTES {
-        return parse();
-    }
-    depth::with_deep_stack(parse).unwrap_or_else(|| {
-        Err(Error::new(
-            ErrorKind::ResourceExhausted,
-            "no thread could be had to read the statement",
-        ))
-    })
-}
-
-/// Reads SQL as project files are read, so that a query gives the same there and here. Only its words are told apart as
-/// clients write them: to PostgreSQL itself `?` is an operator, to drivers it is a parameter.
-fn one_statement(state: &SessionState, sql: &str) -> Result<Parsed> {
-    let syntax = |error: ParserError| Error::from(DataFusionError::SQL(Box::new(error), None));
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|error| syntax(error.into()))?;
-    let options = state.config().options();
-    let mut statements = DFParserBuilder::new(tokens)
-        .with_dialect(&DIALECT)
-        .with_recursion_limit(options.sql_parser.recursion_limit.get())
-        .build()?
-        .parse_statements()?;
-    match (statements.pop_front(), statements.is_empty()) {
-        (Some(statement), true) => Ok(statement),
-        (Some(_), false) => {
-            Err(Error::invalid("there are several statements in one")
-                .hint("Send them one at a time."))
-        }
-        (None, _) => Err(Error::invalid("there is no statement")),
-    }
-}
-
-fn check_reading(parsed: &Parsed) -> Result<()> {
-    let reads = match parsed {
-        Parsed::Explain(explain) => return check_reading(&explain.statement),
-        Parsed::Statement(statement) => matches!(
-            statement.as_ref(),
-            Sql::Query(_)
-                | Sql::Explain { .. }
-                | Sql::ExplainTable { .. }
-                | Sql::ShowTables { .. }
-                | Sql::ShowColumns { .. }
-                | Sql::ShowVariable { .. }
-        ),
-        _ => false,
-    };
-    if reads { Ok(()) } else { Err(read_only()) }
-}
-
-fn read_only() -> Error {
-    Error::invalid("only reading statements are served")
-        .hint("Tables change by editing the files under sql/; here SELECT, WITH, EXPLAIN, SHOW and DESCRIBE work.")
-}
-
-/// Rewrites each `?` to `$1`, `$2`, ... in order; the number of them.
-fn number_placeholders(parsed: &mut Parsed) -> usize {
-    let Parsed::Statement(statement) = parsed else {
-        return 0;
-    };
-    let mut questions = 0;
-    let _ = visit_expressions_mut(statement, |expr: &mut Expr| {
-        if let Expr::Value(ValueWithSpan {
-            value: Value::Placeholder(name),
-            ..
-        }) = expr
-            && name == "?"
-        {
-            questions += 1;
-            *name = format!("${questions}");
-        }
-        std::ops::ControlFlow::<()>::Continue(())
-    });
-    questions
-}
-
 fn parameters(plan: &LogicalPlan, questions: usize) -> Result<SchemaRef> {
     let types = plan.get_parameter_types()?;
     let mut highest = questions;
@@ -287,6 +176,14 @@ pub(crate) fn wire_type(data_type: &DataType) -> DataType {
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
+        DataType::Decimal256(precision, scale) => {
+            DataType::Decimal128((*precision).min(DECIMAL128_MAX_PRECISION), *scale)
+        }
+        DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Timestamp(_, Some(_)) => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        DataType::Date64 => DataType::Date32,
         DataType::UInt64 => DataType::Int64,
         DataType::UInt32 => DataType::Int64,
         DataType::UInt16 | DataType::UInt8 => DataType::Int32,
@@ -296,6 +193,7 @@ pub(crate) fn wire_type(data_type: &DataType) -> DataType {
             DataType::List(wire_field(field))
         }
         DataType::List(field) => DataType::List(wire_field(field)),
+        DataType::FixedSizeList(field, _) => DataType::List(wire_field(field)),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(wire_field).collect()),
         other => other.clone(),
     }
@@ -304,6 +202,12 @@ pub(crate) fn wire_type(data_type: &DataType) -> DataType {
 fn wire_field(field: &Arc<Field>) -> Arc<Field> {
     Arc::new(Field::new(field.name(), wire_type(field.data_type()), true))
 }
+
+/// A value that the other type cannot hold is an error, never a NULL.
+const STRICT: CastOptions<'static> = CastOptions {
+    safe: false,
+    format_options: FormatOptions::new(),
+};
 
 /// A batch with exactly the given schema.
 pub(crate) fn align(batch: &RecordBatch, schema: &SchemaRef) -> DataFusionResult<RecordBatch> {
@@ -315,7 +219,7 @@ pub(crate) fn align(batch: &RecordBatch, schema: &SchemaRef) -> DataFusionResult
             if column.data_type() == field.data_type() {
                 Ok(column.clone())
             } else {
-                cast(column, field.data_type()).map_err(DataFusionError::from)
+                cast_with_options(column, field.data_type(), &STRICT).map_err(DataFusionError::from)
             }
         })
         .collect();

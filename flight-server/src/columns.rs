@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use engine::{TableInfo, precision_and_scale, sql_type_name};
 
 const TYPE_NAME: &str = "ARROW:FLIGHT:SQL:TYPE_NAME";
 const PRECISION: &str = "ARROW:FLIGHT:SQL:PRECISION";
@@ -14,6 +15,7 @@ const IS_READ_ONLY: &str = "ARROW:FLIGHT:SQL:IS_READ_ONLY";
 const IS_AUTO_INCREMENT: &str = "ARROW:FLIGHT:SQL:IS_AUTO_INCREMENT";
 const CATALOG_NAME: &str = "ARROW:FLIGHT:SQL:CATALOG_NAME";
 const SCHEMA_NAME: &str = "ARROW:FLIGHT:SQL:SCHEMA_NAME";
+const REMARKS: &str = "ARROW:FLIGHT:SQL:REMARKS";
 const TABLE_NAME: &str = "ARROW:FLIGHT:SQL:TABLE_NAME";
 
 /// The schema of a result as clients get it.
@@ -22,12 +24,12 @@ pub(crate) fn of_result(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The schema of a table as `GetTables` lists it.
-pub(crate) fn of_table(catalog: &str, schema: &str, table: &str, columns: &Schema) -> Schema {
+/// The schema of a table with these columns, as `GetTables` lists it; the table's description is its remark.
+pub(crate) fn of_table(table: &TableInfo, columns: &Schema) -> Schema {
     let names = [
-        (CATALOG_NAME, catalog),
-        (SCHEMA_NAME, schema),
-        (TABLE_NAME, table),
+        (CATALOG_NAME, table.catalog.as_str()),
+        (SCHEMA_NAME, table.schema.as_str()),
+        (TABLE_NAME, table.name.as_str()),
         (IS_READ_ONLY, "1"),
         (IS_AUTO_INCREMENT, "0"),
     ];
@@ -41,7 +43,9 @@ pub(crate) fn of_table(catalog: &str, schema: &str, table: &str, columns: &Schem
             field.with_metadata(metadata)
         })
         .collect();
-    Schema::new(fields)
+    let remarks = table.description.as_ref();
+    let remarks = remarks.map(|text| (REMARKS.to_owned(), text.clone()));
+    Schema::new_with_metadata(fields, remarks.into_iter().collect())
 }
 
 /// Never `REMARKS`: some drivers take it for the column's label.
@@ -49,7 +53,7 @@ fn described(field: &FieldRef) -> Field {
     let data_type = field.data_type();
     let text = matches!(data_type, DataType::Utf8);
     let mut metadata = vec![
-        (TYPE_NAME, sql_name(data_type).to_owned()),
+        (TYPE_NAME, sql_type_name(data_type).to_owned()),
         (IS_CASE_SENSITIVE, flag(text)),
         (IS_SEARCHABLE, flag(true)),
     ];
@@ -68,69 +72,10 @@ fn flag(set: bool) -> String {
     String::from(if set { "1" } else { "0" })
 }
 
-/// The name of a type in SQL.
-pub(crate) fn sql_name(data_type: &DataType) -> &'static str {
-    match data_type {
-        DataType::Null => "NULL",
-        DataType::Boolean => "BOOLEAN",
-        DataType::Int8 => "TINYINT",
-        DataType::Int16 => "SMALLINT",
-        DataType::Int32 => "INTEGER",
-        DataType::Int64 => "BIGINT",
-        DataType::UInt8 => "TINYINT UNSIGNED",
-        DataType::UInt16 => "SMALLINT UNSIGNED",
-        DataType::UInt32 => "INTEGER UNSIGNED",
-        DataType::UInt64 => "BIGINT UNSIGNED",
-        DataType::Float16 | DataType::Float32 => "REAL",
-        DataType::Float64 => "DOUBLE",
-        DataType::Decimal32(..)
-        | DataType::Decimal64(..)
-        | DataType::Decimal128(..)
-        | DataType::Decimal256(..) => "DECIMAL",
-        DataType::Date32 | DataType::Date64 => "DATE",
-        DataType::Time32(_) | DataType::Time64(_) => "TIME",
-        DataType::Timestamp(_, None) => "TIMESTAMP",
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE",
-        DataType::Interval(IntervalUnit::YearMonth) => "INTERVAL YEAR TO MONTH",
-        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL",
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR",
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => "VARBINARY",
-        DataType::List(_)
-        | DataType::LargeList(_)
-        | DataType::ListView(_)
-        | DataType::LargeListView(_)
-        | DataType::FixedSizeList(..) => "ARRAY",
-        DataType::Struct(_) => "ROW",
-        DataType::Map(..) => "MAP",
-        DataType::Union(..) => "UNION",
-        DataType::Dictionary(_, values) => sql_name(values),
-        DataType::RunEndEncoded(_, values) => sql_name(values.data_type()),
-    }
-}
-
-fn precision_and_scale(data_type: &DataType) -> Option<(u8, i8)> {
-    match data_type {
-        DataType::Int8 | DataType::UInt8 => Some((3, 0)),
-        DataType::Int16 | DataType::UInt16 => Some((5, 0)),
-        DataType::Int32 | DataType::UInt32 => Some((10, 0)),
-        DataType::Int64 => Some((19, 0)),
-        DataType::UInt64 => Some((20, 0)),
-        DataType::Float32 => Some((7, 0)),
-        DataType::Float64 => Some((15, 0)),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            Some((*precision, *scale))
-        }
-        DataType::Timestamp(..) => Some((26, 6)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::TimeUnit;
+    use engine::TableKind;
 
     use super::*;
 
@@ -168,10 +113,20 @@ mod tests {
     #[test]
     fn a_listed_column_says_where_it_is_from() {
         let columns = Schema::new(vec![Field::new("bu", DataType::Utf8, true)]);
-        let listed = of_table("sportlake", "gold", "cout_par_bu", &columns);
+        let table = TableInfo {
+            catalog: "sportlake".to_owned(),
+            schema: "gold".to_owned(),
+            name: "cout_par_bu".to_owned(),
+            kind: TableKind::Table,
+            description: Some("Coût par BU.".to_owned()),
+            arrow: Arc::new(columns.clone()),
+            key: Vec::new(),
+        };
+        let listed = of_table(&table, &columns);
+        assert_eq!(listed.metadata()[REMARKS], "Coût par BU.");
         let metadata = listed.field(0).metadata();
         assert_eq!(metadata[TABLE_NAME], "cout_par_bu");
         assert_eq!(metadata[IS_READ_ONLY], "1");
-        assert!(!metadata.contains_key("ARROW:FLIGHT:SQL:REMARKS"));
+        assert!(!metadata.contains_key(REMARKS));
     }
 }

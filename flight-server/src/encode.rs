@@ -17,6 +17,7 @@ use engine::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
 use tonic::Status;
 
+use crate::profile::Profile;
 use crate::{columns, errors, metrics};
 
 /// Messages stay below this, for clients that refuse more than 4 MiB; a single row may be larger.
@@ -32,8 +33,8 @@ pub(crate) type DataStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status
 
 /// The schema that the stream of a statement with this schema will have, to the last detail:
 /// clients compare the two.
-pub(crate) fn wire_schema(schema: &Schema) -> SchemaRef {
-    let described = columns::of_result(schema);
+pub(crate) fn wire_schema(schema: &Schema, profile: Profile) -> SchemaRef {
+    let described = columns::of_result(&profile.schema(schema));
     let nothing = futures::stream::empty::<error::Result<RecordBatch>>();
     FlightDataEncoderBuilder::new()
         .with_schema(described.clone())

@@ -12,17 +12,22 @@ use arrow_flight::sql::{
 };
 use engine::{CATALOG, DEFAULT_SCHEMA, Error, ErrorKind, Result, TableInfo, TableKind};
 
+use crate::profile::Profile;
 use crate::{columns, sql_info};
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
 
 /// The answer to a browsing command; `None` for a command of another sort.
-pub(crate) fn answer(command: Command, tables: &[TableInfo]) -> Option<Result<RecordBatch>> {
+pub(crate) fn answer(
+    command: Command,
+    tables: &[TableInfo],
+    profile: Profile,
+) -> Option<Result<RecordBatch>> {
     Some(match command {
         Command::CommandGetCatalogs(command) => catalogs(command),
         Command::CommandGetDbSchemas(command) => schemas(command, tables),
-        Command::CommandGetTables(command) => listed(command, tables),
+        Command::CommandGetTables(command) => listed(command, tables, profile),
         Command::CommandGetTableTypes(command) => table_types(command),
         Command::CommandGetSqlInfo(command) => sql_info::sql_info(command.info),
         Command::CommandGetXdbcTypeInfo(command) => sql_info::xdbc_types(command.data_type),
@@ -64,7 +69,11 @@ fn schemas(command: CommandGetDbSchemas, tables: &[TableInfo]) -> Result<RecordB
     builder.build().map_err(internal)
 }
 
-fn listed(mut command: CommandGetTables, tables: &[TableInfo]) -> Result<RecordBatch> {
+fn listed(
+    mut command: CommandGetTables,
+    tables: &[TableInfo],
+    profile: Profile,
+) -> Result<RecordBatch> {
     for wanted in &mut command.table_types {
         *wanted = match wanted.to_ascii_uppercase().as_str() {
             "BASE TABLE" => TABLE.to_owned(),
@@ -77,7 +86,7 @@ fn listed(mut command: CommandGetTables, tables: &[TableInfo]) -> Result<RecordB
             TableKind::Table => TABLE,
             TableKind::View => VIEW,
         };
-        let schema = columns::of_table(&table.catalog, &table.schema, &table.name, &table.arrow);
+        let schema = columns::of_table(table, &profile.schema(&table.arrow));
         builder
             .append(&table.catalog, &table.schema, &table.name, kind, &schema)
             .map_err(internal)?;
@@ -112,9 +121,7 @@ fn primary_keys(command: &CommandGetPrimaryKeys, tables: &[TableInfo]) -> Result
         let values = parts.iter().map(|(table, ..)| value(table));
         Arc::new(StringArray::from_iter_values(values))
     };
-    let key_names = parts
-        .iter()
-        .map(|(table, ..)| format!("{}_key", table.name));
+    let key_names = parts.iter().map(|(table, ..)| table.key_name());
     let arrays: Vec<ArrayRef> = vec![
         text(|table| &table.catalog),
         text(|table| &table.schema),
@@ -188,7 +195,9 @@ mod tests {
 
     #[track_caller]
     fn check(command: Command, column: usize, expected: &[&str]) {
-        let batch = answer(command, &lake()).expect("browses").expect("answers");
+        let batch = answer(command, &lake(), Profile::Arrow)
+            .expect("browses")
+            .expect("answers");
         let names = batch.column(column).as_string::<i32>();
         let names: Vec<&str> = names.iter().flatten().collect();
         assert_eq!(names, expected);
@@ -242,7 +251,9 @@ mod tests {
     #[test]
     fn foreign_keys_are_none_but_not_refused() {
         let command = Command::CommandGetExportedKeys(CommandGetExportedKeys::default());
-        let batch = answer(command, &lake()).expect("browses").expect("answers");
+        let batch = answer(command, &lake(), Profile::Arrow)
+            .expect("browses")
+            .expect("answers");
         assert_eq!((batch.num_rows(), batch.num_columns()), (0, 13));
     }
 
@@ -253,10 +264,12 @@ mod tests {
                 include_schema,
                 ..CommandGetTables::default()
             });
-            let with = answer(command.clone(), &lake())
+            let with = answer(command.clone(), &lake(), Profile::Arrow)
                 .expect("browses")
                 .expect("answers");
-            let without = answer(command, &[]).expect("browses").expect("answers");
+            let without = answer(command, &[], Profile::Arrow)
+                .expect("browses")
+                .expect("answers");
             assert_eq!(with.schema(), without.schema());
         }
         let command = Command::CommandGetSqlInfo(CommandGetSqlInfo::default());

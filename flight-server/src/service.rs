@@ -10,15 +10,15 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{DoPutError, FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-    ActionCreatePreparedStatementResult, Any, CommandPreparedStatementQuery,
-    CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
-    CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
-    TicketStatementQuery,
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
+    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
+    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt,
+    SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
-    Ticket,
+    Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
+    FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
 };
 use bytes::Bytes;
 use engine::{CATALOG, DEFAULT_SCHEMA, Error, ErrorKind, Result};
@@ -30,6 +30,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::authenticated::caller;
 use crate::encode::DataStream;
 use crate::errors;
+use crate::profile::{self, Profile};
 use crate::session::messages::{
     CloseSessionResult, CloseStatus, GetSessionOptionsResult, OptionError, OptionErrorValue,
     OptionValue, SetSessionOptionsRequest, SetSessionOptionsResult,
@@ -40,9 +41,10 @@ use crate::statement::{Planned, Statements};
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
 const CLOSE_SESSION: &str = "CloseSession";
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
 /// The actions there are, and what they do.
-pub(crate) const ACTIONS: [(&str, &str); 5] = [
+pub(crate) const ACTIONS: [(&str, &str); 7] = [
     (
         "CreatePreparedStatement",
         "Plans a statement and returns a handle that any server with the same key takes.",
@@ -53,10 +55,15 @@ pub(crate) const ACTIONS: [(&str, &str); 5] = [
     ),
     (
         SET_SESSION_OPTIONS,
-        "Sets the options catalog, schema and epoch of the session.",
+        "Sets the options catalog, schema, epoch and profile of the session.",
     ),
     (GET_SESSION_OPTIONS, "Tells the session's options."),
     (CLOSE_SESSION, "Forgets the session's options."),
+    (
+        CANCEL_FLIGHT_INFO,
+        "Ends the statement of a FlightInfo, or keeps it from starting.",
+    ),
+    ("CancelQuery", "The same, for older clients."),
 ];
 
 /// Empty batches that a client may send before its row of parameters.
@@ -189,6 +196,19 @@ impl FlightSqlService for SqlService {
         Err(errors::read_only("an ingest"))
     }
 
+    async fn do_action_cancel_query(
+        &self,
+        query: ActionCancelQueryRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCancelQueryResult, Status> {
+        let info = FlightInfo::decode(query.info)
+            .map_err(|_| errors::malformed("the FlightInfo to cancel"))?;
+        self.cancel(&info, &caller(&request)?)?;
+        // Both actions number the outcomes alike.
+        let result = CancelStatus::Cancelled.into();
+        Ok(ActionCancelQueryResult { result })
+    }
+
     async fn do_action_fallback(
         &self,
         request: Request<Action>,
@@ -202,6 +222,13 @@ impl FlightSqlService for SqlService {
                 self.sessions.close(&caller);
                 let status = CloseStatus::Closed.into();
                 Ok(acted(&CloseSessionResult { status }))
+            }
+            CANCEL_FLIGHT_INFO => {
+                let request = CancelFlightInfoRequest::decode(action.body)
+                    .map_err(|_| errors::malformed("the request to cancel"))?;
+                self.cancel(&request.info.unwrap_or_default(), &caller)?;
+                let status = CancelStatus::Cancelled.into();
+                Ok(acted(&CancelFlightInfoResult { status }))
             }
             unknown => Err(errors::unknown_action(unknown)),
         }
@@ -245,6 +272,18 @@ impl SqlService {
         let handle = query.prepared_statement_handle;
         let planned = self.statements.plan_prepared(&handle, caller).await;
         planned.map_err(errors::status)
+    }
+
+    /// Cancels every statement whose ticket a FlightInfo has; answers that are only browsed are over already.
+    fn cancel(&self, info: &FlightInfo, caller: &Caller) -> Result<(), Status> {
+        for ticket in info.endpoint.iter().flat_map(|endpoint| &endpoint.ticket) {
+            let any = Any::decode(&*ticket.ticket).map_err(|_| errors::malformed("the ticket"))?;
+            if let Ok(Some(ticket)) = any.unpack::<TicketStatementQuery>() {
+                let cancelled = self.statements.cancel(&ticket.statement_handle, caller);
+                cancelled.map_err(errors::status)?;
+            }
+        }
+        Ok(())
     }
 
     async fn set_options(
@@ -293,7 +332,11 @@ impl SqlService {
                 let epoch = epoch.parse().map_err(|_| OptionErrorValue::InvalidValue)?;
                 changed.epoch = Some(epoch);
             }
-            ("catalog" | "schema" | "epoch", Some(_)) => {
+            (profile::PROFILE, None) => changed.profile = Profile::default(),
+            (profile::PROFILE, Some(OptionValue::Text(name))) => {
+                changed.profile = Profile::named(&name).ok_or(OptionErrorValue::InvalidValue)?;
+            }
+            ("catalog" | "schema" | "epoch" | profile::PROFILE, Some(_)) => {
                 return Err(OptionErrorValue::InvalidValue);
             }
             _ => return Err(OptionErrorValue::InvalidName),
@@ -376,6 +419,10 @@ fn options_of(options: &SessionOptions) -> GetSessionOptionsResult {
     let mut values = vec![
         ("catalog", OptionValue::Text(CATALOG.to_owned())),
         ("schema", OptionValue::Text(schema)),
+        (
+            profile::PROFILE,
+            OptionValue::Text(options.profile.name().to_owned()),
+        ),
     ];
     if let Some(epoch) = options.epoch.and_then(|epoch| i64::try_from(epoch).ok()) {
         values.push(("epoch", OptionValue::Int(epoch)));

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{Principal, Result};
+use engine::{CATALOG, Principal, Result};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
 use crate::config::FlightConfig;
 use crate::metrics;
+use crate::profile::Profile;
 use crate::ticket::{Purpose, SessionToken, TicketKey};
 
 /// Everybody, where there are no users.
@@ -29,6 +30,25 @@ pub(crate) struct SessionOptions {
     pub(crate) schema: Option<String>,
     /// Epoch of every statement; the newest when unset.
     pub(crate) epoch: Option<u64>,
+    /// What kind of client it is.
+    pub(crate) profile: Profile,
+}
+
+impl SessionOptions {
+    /// What the call's headers say, which is where a driver puts what it does not know of its connection string.
+    ///
+    /// `database` and `catalog` name the catalog, or a schema as those who come from Hive are used to.
+    fn of(headers: &MetadataMap) -> Self {
+        let named = ["schema", "database", "catalog"]
+            .into_iter()
+            .filter_map(|name| header(headers, name))
+            .find(|name| !name.is_empty() && *name != CATALOG);
+        Self {
+            schema: named.map(str::to_owned),
+            epoch: header(headers, "epoch").and_then(|epoch| epoch.parse().ok()),
+            profile: Profile::of(headers),
+        }
+    }
 }
 
 /// Who sent a call.
@@ -89,7 +109,7 @@ impl Sessions {
                     .open::<SessionToken>(Purpose::Session, &sealed)
                     .ok()
             });
-        let mut options = SessionOptions::default();
+        let mut options = SessionOptions::of(headers);
         if let Some(session) = &session
             && let Some(kept) = self.kept.lock().get_mut(&session.id)
             && kept.used.elapsed() < self.idle
@@ -191,8 +211,8 @@ mod tests {
 
     fn pinned(epoch: u64) -> SessionOptions {
         SessionOptions {
-            schema: None,
             epoch: Some(epoch),
+            ..SessionOptions::default()
         }
     }
 
@@ -226,6 +246,28 @@ mod tests {
             let caller = sessions.caller(&headers("authorization", value));
             assert!(caller.session.is_none(), "{value}");
         }
+    }
+
+    #[test]
+    fn headers_are_options_of_who_set_none() {
+        let sessions = sessions(10);
+        let token = sessions.sign_in(&sessions.caller(&MetadataMap::new()));
+        let mut call = headers("authorization", &format!("Bearer {token}"));
+        for (name, value) in [("database", CATALOG), ("schema", "gold"), ("epoch", "7")] {
+            call.insert(name, value.parse().expect("ascii"));
+        }
+        let told = SessionOptions {
+            schema: Some("gold".to_owned()),
+            ..pinned(7)
+        };
+        assert_eq!(sessions.caller(&call).options, told);
+        sessions.keep(&sessions.caller(&call), pinned(8));
+        assert_eq!(sessions.caller(&call).options, pinned(8));
+        let hive = headers("database", "silver");
+        assert_eq!(
+            sessions.caller(&hive).options.schema.as_deref(),
+            Some("silver")
+        );
     }
 
     #[test]

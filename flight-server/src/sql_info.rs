@@ -43,7 +43,7 @@ pub(crate) fn sql_info(requested: Vec<u32>) -> Result<RecordBatch> {
     NO_LIMIT.iter().for_each(|id| builder.append(*id, 0_i64));
     ESCAPED_FUNCTIONS
         .iter()
-        .for_each(|id| builder.append(*id, Vec::<String>::new()));
+        .for_each(|(id, names)| builder.append(*id, *names));
     builder.append(SqlKeywords, KEYWORDS);
     builder.append(SqlInfo::SqlSupportsConvert, conversions());
     let data = builder.build().map_err(internal)?;
@@ -70,7 +70,7 @@ const FLAGS: &[(SqlInfo, bool)] = &[
     (FlightSqlServerReadOnly, true),
     (FlightSqlServerSql, true),
     (FlightSqlServerSubstrait, false),
-    (FlightSqlServerCancel, false),
+    (FlightSqlServerCancel, true),
     (FlightSqlServerBulkIngestion, false),
     (FlightSqlServerIngestTransactionsSupported, false),
     (SqlDdlCatalog, false),
@@ -155,13 +155,65 @@ const NO_LIMIT: &[SqlInfo] = &[
     SqlMaxUsernameLength,
 ];
 
-/// Only functions of the `{fn ..}` escape belong here, and none is rewritten. Left out, drivers assume
-/// many.
-const ESCAPED_FUNCTIONS: &[SqlInfo] = &[
-    SqlNumericFunctions,
-    SqlStringFunctions,
-    SqlSystemFunctions,
-    SqlDatetimeFunctions,
+/// The functions that the `{fn ..}` escape takes, upper case: a test runs each. Left out, drivers assume many.
+pub(crate) const ESCAPED_FUNCTIONS: &[(SqlInfo, &[&str])] = &[
+    (
+        SqlNumericFunctions,
+        &[
+            "ABS", "ACOS", "ASIN", "ATAN", "ATAN2", "CEILING", "COS", "COT", "DEGREES", "EXP",
+            "FLOOR", "LOG", "LOG10", "MOD", "PI", "POWER", "RADIANS", "RAND", "ROUND", "SIGN",
+            "SIN", "SQRT", "TAN", "TRUNCATE",
+        ],
+    ),
+    (
+        SqlStringFunctions,
+        &[
+            "ASCII",
+            "BIT_LENGTH",
+            "CHAR",
+            "CHAR_LENGTH",
+            "CONCAT",
+            "INSERT",
+            "LCASE",
+            "LEFT",
+            "LENGTH",
+            "LOCATE",
+            "LTRIM",
+            "OCTET_LENGTH",
+            "POSITION",
+            "REPEAT",
+            "REPLACE",
+            "RIGHT",
+            "RTRIM",
+            "SPACE",
+            "SUBSTRING",
+            "UCASE",
+        ],
+    ),
+    (SqlSystemFunctions, &["CONVERT", "DATABASE", "IFNULL"]),
+    (
+        SqlDatetimeFunctions,
+        &[
+            "CURDATE",
+            "CURTIME",
+            "DAYNAME",
+            "DAYOFMONTH",
+            "DAYOFWEEK",
+            "DAYOFYEAR",
+            "EXTRACT",
+            "HOUR",
+            "MINUTE",
+            "MONTH",
+            "MONTHNAME",
+            "NOW",
+            "QUARTER",
+            "SECOND",
+            "TIMESTAMPADD",
+            "TIMESTAMPDIFF",
+            "WEEK",
+            "YEAR",
+        ],
+    ),
 ];
 
 /// Words with a meaning here that SQL-92 does not reserve.
@@ -366,6 +418,15 @@ mod tests {
         bigint(SqlInfo::SqlNullOrdering, 0);
         bigint(SqlInfo::SqlDefaultTransactionIsolation, 0);
         bigint(SqlInfo::SqlMaxStatements, 0);
+    }
+
+    #[test]
+    fn functions_of_escapes_are_upper_case() {
+        let names = ESCAPED_FUNCTIONS.iter().flat_map(|(_, names)| *names);
+        assert!(names.clone().count() > 60);
+        for name in names {
+            assert_eq!(*name, name.to_ascii_uppercase());
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@ use arrow_flight::sql::ActionCreatePreparedStatementResult;
 use arrow_flight::utils::flight_data_to_batches;
 use bytes::Bytes;
 use engine::{Error, ErrorKind, Principal, Reader, Result, Session, Statement};
-use futures::{TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinError;
 use tokio::time::sleep;
@@ -26,7 +27,9 @@ use crate::config::FlightConfig;
 use crate::encode::{self, DataStream};
 use crate::errors;
 use crate::metrics::{self, Outcome};
+use crate::profile::Profile;
 use crate::query_runtime::QueryRuntime;
+use crate::running::{Run, Running};
 use crate::session::{Caller, SessionOptions};
 use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
 
@@ -45,6 +48,7 @@ pub(crate) struct Statements {
     key: TicketKey,
     epochs: Recent<EpochKey, Arc<KeptEpoch>>,
     queries: QueryRuntime,
+    running: Running,
     permits: Arc<Semaphore>,
     timeout: Duration,
     stopping: CancellationToken,
@@ -65,6 +69,7 @@ impl Statements {
     ) -> Result<Self> {
         Ok(Self {
             queries: QueryRuntime::start(config.query_threads)?,
+            running: Running::new(TicketKey::random()?.first_id()),
             reader,
             key,
             epochs: Recent::new(EPOCHS_KEPT),
@@ -117,7 +122,7 @@ impl Statements {
     ) -> Result<ActionCreatePreparedStatementResult> {
         let handle = unbound(sql, caller);
         let (statement, _) = self.plan(&handle, caller, caller.options.epoch).await?;
-        let schema = encode::wire_schema(&statement.schema());
+        let schema = encode::wire_schema(&statement.schema(), profile_of(&handle));
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.key.seal(Purpose::Prepared, &handle),
             dataset_schema: encode::schema_bytes(&schema)?,
@@ -153,16 +158,30 @@ impl Statements {
     }
 
     async fn planned(&self, handle: PreparedHandle, caller: &Caller) -> Result<Planned> {
+        let profile = profile_of(&handle);
         let (statement, ticket) = self.plan(&handle, caller, caller.options.epoch).await?;
         Ok(Planned {
             ticket,
-            schema: encode::wire_schema(&statement.schema()),
+            schema: encode::wire_schema(&statement.schema(), profile),
         })
+    }
+
+    /// Ends the statement of a caller's own ticket, or keeps it from starting.
+    pub(crate) fn cancel(&self, ticket: &[u8], caller: &Caller) -> Result<()> {
+        let ticket: StatementTicket = self.key.open(Purpose::Statement, ticket)?;
+        own(&ticket.statement, caller)?;
+        self.running.cancel(ticket.id);
+        Ok(())
     }
 
     /// Executes a ticket. Dropping the stream ends the work.
     pub(crate) async fn run(&self, ticket: &[u8], caller: &Caller) -> Result<DataStream> {
-        let StatementTicket { statement, epoch } = self.key.open(Purpose::Statement, ticket)?;
+        let StatementTicket {
+            statement,
+            epoch,
+            id,
+        } = self.key.open(Purpose::Statement, ticket)?;
+        let profile = profile_of(&statement);
         let permit = self.permits.clone().try_acquire_owned().map_err(|err| {
             Error::new(
                 ErrorKind::ResourceExhausted,
@@ -172,12 +191,17 @@ impl Statements {
             .caused_by(err)
         })?;
         let mut watch = Watch::start(self.timeout, self.stopping.clone());
+        watch.cancelled_by(self.running.start(id));
         let started = async {
             let (statement, _) = self.plan(&statement, caller, Some(epoch)).await?;
-            let schema = encode::wire_schema(&statement.schema());
+            let schema = encode::wire_schema(&statement.schema(), profile);
             // The operators start tasks of their own on the runtime that they are executed on.
             let batches = self.queries.spawn(statement.execute()).await;
-            Ok::<_, Error>(encode::encoded(schema, batches.map_err(broken)??))
+            let shaped = schema.clone();
+            let batches = batches
+                .map_err(broken)??
+                .map(move |batch| profile.batch(batch?, &shaped));
+            Ok::<_, Error>(encode::encoded(schema, batches))
         };
         let messages = tokio::select! {
             started = started => started.inspect_err(|_| watch.outcome = Outcome::Failed)?,
@@ -210,33 +234,44 @@ impl Statements {
         caller: &Caller,
         epoch: Option<u64>,
     ) -> Result<(Statement, Bytes)> {
-        if handle.user != caller.principal.name() {
-            return Err(Error::new(
-                ErrorKind::PermissionDenied,
-                "the statement was prepared by somebody else",
-            )
-            .hint("Send the query again in your own name."));
-        }
+        own(handle, caller)?;
         let schema = (!handle.schema.is_empty()).then(|| handle.schema.clone());
-        let options = SessionOptions { schema, epoch };
+        let options = SessionOptions {
+            schema,
+            epoch,
+            ..caller.options
+        };
         let kept = self.kept_epoch(&caller.principal, &options).await?;
         let ticket = StatementTicket {
             statement: handle.clone(),
             epoch: kept.session.epoch(),
+            id: self.running.id(),
         };
         let ticket = self.key.seal(Purpose::Statement, &ticket);
-        if let Some(statement) = kept.plans.get(&ticket) {
+        let known = Bytes::from(handle.encode_to_vec());
+        if let Some(statement) = kept.plans.get(&known) {
             return Ok((statement, ticket));
         }
         let mut statement = kept.session.prepare(&handle.sql).await?;
         if let Some(row) = bound_row(handle)? {
             statement = statement.bind(&row)?;
         }
-        if ticket.len() <= LONGEST_KEPT {
-            kept.plans.keep(ticket.clone(), statement.clone());
+        if known.len() <= LONGEST_KEPT {
+            kept.plans.keep(known, statement.clone());
         }
         Ok((statement, ticket))
     }
+}
+
+fn own(handle: &PreparedHandle, caller: &Caller) -> Result<()> {
+    if handle.user == caller.principal.name() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::PermissionDenied,
+        "the statement was prepared by somebody else",
+    )
+    .hint("Send the query again in your own name."))
 }
 
 /// A statement of a caller with no parameters bound.
@@ -246,7 +281,12 @@ fn unbound(sql: String, caller: &Caller) -> PreparedHandle {
         parameters: Vec::new(),
         schema: caller.options.schema.clone().unwrap_or_default(),
         user: caller.principal.name().to_owned(),
+        profile: caller.options.profile.name().to_owned(),
     }
+}
+
+fn profile_of(handle: &PreparedHandle) -> Profile {
+    Profile::named(&handle.profile).unwrap_or_default()
 }
 
 /// A result on its way to the client.
@@ -338,6 +378,18 @@ impl Watch {
             cut: Box::pin(cut),
             outcome: Outcome::Abandoned,
         }
+    }
+
+    /// Ends the statement when it is cancelled, too.
+    fn cancelled_by(&mut self, run: Run) {
+        let cut = std::mem::replace(&mut self.cut, Box::pin(std::future::pending()));
+        self.cut = Box::pin(async move {
+            tokio::select! {
+                error = cut => error,
+                () = run.cancelled() => Error::new(ErrorKind::Cancelled, "the statement was cancelled")
+                    .hint("Whoever holds its ticket can cancel it; run it again."),
+            }
+        });
     }
 }
 

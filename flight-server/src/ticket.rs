@@ -109,6 +109,9 @@ pub(crate) struct PreparedHandle {
     /// Who it is of; nobody else may use it.
     #[prost(string, tag = "4")]
     pub(crate) user: String,
+    /// What kind of client it is shaped for.
+    #[prost(string, tag = "5")]
+    pub(crate) profile: String,
 }
 
 /// One execution of a statement, on the epoch that its FlightInfo was planned on.
@@ -118,6 +121,9 @@ pub(crate) struct StatementTicket {
     pub(crate) statement: PreparedHandle,
     #[prost(uint64, tag = "2")]
     pub(crate) epoch: u64,
+    /// Tells this execution from others of the same statement.
+    #[prost(fixed64, tag = "3")]
+    pub(crate) id: u64,
 }
 
 /// Who a session is of; its options stay on the server.
@@ -167,8 +173,10 @@ mod tests {
                 parameters: vec![FlightData::new().with_data_body(vec![1, 2, 3])],
                 schema: String::new(),
                 user: "anne".to_owned(),
+                profile: "arrow".to_owned(),
             },
             epoch: 7,
+            id: 1,
         }
     }
 

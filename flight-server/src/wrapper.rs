@@ -13,6 +13,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::authenticated::caller;
 use crate::encode;
+use crate::profile::Profile;
 use crate::service::{ACTIONS, SqlService, one_endpoint};
 use crate::session::Caller;
 use crate::{errors, metadata, metrics};
@@ -100,9 +101,10 @@ impl FlightService for Endpoint {
 
     async fn poll_flight_info(
         &self,
-        _request: Request<FlightDescriptor>,
+        request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
-        counted("PollFlightInfo", Err(unsupported("polling")))
+        let told = self.flight_info(request).await;
+        counted("PollFlightInfo", told.map(|info| info.map(ready)))
     }
 
     async fn do_exchange(
@@ -120,7 +122,7 @@ impl Endpoint {
     ) -> Result<Response<FlightInfo>, Status> {
         let command = command(&request.get_ref().cmd)?;
         // No table changes the schema of an answer, so none is looked up before the DoGet.
-        match metadata::answer(command, &[]) {
+        match metadata::answer(command, &[], Profile::default()) {
             Some(answer) => {
                 let schema = answer.map_err(errors::status)?.schema();
                 let descriptor = request.into_inner();
@@ -141,7 +143,7 @@ impl Endpoint {
             Command::CommandPreparedStatementQuery(query) => {
                 self.0.plan_prepared(query, &caller).await?.schema
             }
-            other => match metadata::answer(other, &[]) {
+            other => match metadata::answer(other, &[], Profile::default()) {
                 Some(answer) => answer.map_err(errors::status)?.schema(),
                 None => return Err(unsupported("the schema of this command")),
             },
@@ -161,10 +163,11 @@ impl Endpoint {
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
         let command = command(&request.get_ref().ticket)?;
         let answer = if metadata::reads_tables(&command) {
-            let session = self.session(&caller(&request)?).await?;
-            metadata::answer(command, session.tables())
+            let caller = caller(&request)?;
+            let session = self.session(&caller).await?;
+            metadata::answer(command, session.tables(), caller.options.profile)
         } else {
-            metadata::answer(command, &[])
+            metadata::answer(command, &[], Profile::default())
         };
         match answer {
             Some(answer) => Ok(Response::new(encode::answer(
@@ -180,6 +183,15 @@ impl Endpoint {
         } = caller;
         let session = self.0.statements.session(principal, options).await;
         session.map_err(errors::status)
+    }
+}
+
+/// A statement is planned when its FlightInfo is told and runs as it is read: there is nothing to wait for.
+fn ready(info: FlightInfo) -> PollInfo {
+    PollInfo {
+        info: Some(info),
+        progress: Some(1.0),
+        ..PollInfo::default()
     }
 }
 

@@ -95,7 +95,7 @@ async fn an_error_ends_the_stream_with_its_own_code() {
         Ok(numbers(0..1)),
         Err(Error::invalid("divide by zero").hint("Use NULLIF.")),
     ]);
-    let schema = wire_schema(&numbers(0..1).schema());
+    let schema = wire_schema(&numbers(0..1).schema(), Profile::Arrow);
     let items: Vec<_> = encoded(schema, failing).collect().await;
     let last = items.into_iter().next_back().expect("an error");
     let status = encoding_status(last.expect_err("an error"));
@@ -107,7 +107,7 @@ async fn an_error_ends_the_stream_with_its_own_code() {
 async fn the_stream_has_exactly_the_announced_schema() {
     let column: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
     let batch = RecordBatch::try_from_iter_with_nullable([("t", column, true)]).expect("column");
-    let announced = wire_schema(&batch.schema());
+    let announced = wire_schema(&batch.schema(), Profile::Arrow);
     let messages = encoded(announced.clone(), iter([Ok::<_, Error>(batch.clone())]));
     let stream = FlightRecordBatchStream::new_from_flight_data(messages);
     let batches: Vec<RecordBatch> = stream.try_collect().await.expect("decodes");
@@ -117,7 +117,10 @@ async fn the_stream_has_exactly_the_announced_schema() {
 
 #[tokio::test]
 async fn an_empty_result_still_has_its_schema() {
-    let schema = wire_schema(&Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+    let schema = wire_schema(
+        &Schema::new(vec![Field::new("n", DataType::Int64, false)]),
+        Profile::Arrow,
+    );
     let nothing = iter(Vec::<Result<RecordBatch>>::new());
     let messages: Vec<_> = encoded(schema, nothing).collect().await;
     assert_eq!(messages.len(), 1);

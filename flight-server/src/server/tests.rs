@@ -1,7 +1,10 @@
 //! A real server on a real lake, asked by a real client over loopback.
 
 mod browsing;
+mod clients;
 mod lake;
+mod project;
+mod sqllogic;
 mod statements;
 
 use std::time::Duration;
@@ -10,7 +13,7 @@ use arrow::array::RecordBatch;
 use arrow_flight::FlightInfo;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use engine::Result;
+use engine::{Reader, Result};
 use futures::TryStreamExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -29,7 +32,7 @@ struct Running {
     client: Client,
     shutdown: CancellationToken,
     served: JoinHandle<Result<()>>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Running {
@@ -40,6 +43,11 @@ impl Running {
     async fn with(config: FlightConfig) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let reader = lake::reader(directory.path()).await;
+        Self::on(directory, reader, config).await
+    }
+
+    /// A server on what a reader reads from a directory.
+    async fn on(directory: tempfile::TempDir, reader: Reader, config: FlightConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let shutdown = CancellationToken::new();
@@ -57,7 +65,7 @@ impl Running {
             client: FlightSqlServiceClient::new(channel),
             shutdown,
             served,
-            _directory: directory,
+            directory,
         }
     }
 

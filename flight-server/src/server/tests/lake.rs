@@ -36,6 +36,13 @@ pub(super) async fn reader(directory: &Path) -> Reader {
     Reader::new(lake, &ReaderConfig::default(), &SourceConfig::default()).expect("a reader")
 }
 
+/// The same lake, for a server that is started again.
+pub(super) async fn again(directory: &Path) -> Reader {
+    let uri = directory.join("lake").display().to_string();
+    let lake = Lake::open(&LakeConfig { uri }).await.expect("a lake");
+    Reader::new(lake, &ReaderConfig::default(), &SourceConfig::default()).expect("a reader")
+}
+
 fn offsets(from: Option<i64>, next: i64) -> PartitionOffset {
     PartitionOffset {
         topic: TOPIC.to_owned(),
