@@ -104,7 +104,7 @@ fn the_lock_of_the_sources_follows_what_was_ingested() {
 
     let lock = project.read("sql/sources.lock");
     let edited = lock
-        .replace("salaire_brut = \"decimal\"", "salaire_brut = \"boolean\"")
+        .replace("adresse = \"string\"", "adresse = \"boolean\"")
         .replace(
             "nom = \"string\"\nprenom",
             "nom = \"string\"\nsurnom = \"string\"\nprenom",
@@ -114,7 +114,7 @@ fn the_lock_of_the_sources_follows_what_was_ingested() {
     up.wait_for("sources.lock");
     let status = text(&project.run(&["status"]).stdout);
     for expected in [
-        "field salaire_brut of bronze.employees was boolean and is decimal; read at silver/employees.sql:",
+        "field adresse of bronze.employees was boolean and is string; read at silver/employees.sql:",
         "bronze.employees has no field surnom any more",
     ] {
         assert!(status.contains(expected), "no {expected} in {status}");

@@ -4,13 +4,12 @@
 //! or runs a query. One broken file is reported and the others are known all the same.
 
 mod check;
+mod decimals;
 mod json_fields;
 mod load;
 mod locate;
 mod lock;
 mod planning;
-#[cfg(test)]
-mod sport_tests;
 mod suite;
 #[cfg(test)]
 mod tests;

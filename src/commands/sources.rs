@@ -85,7 +85,7 @@ impl Update {
 }
 
 fn row(drift: &Drift) -> Vec<String> {
-    let named = |field: Option<FieldType>| field.map(FieldType::as_str).unwrap_or_default();
+    let named = |field: Option<FieldType>| field.map(|field| field.to_string()).unwrap_or_default();
     let change = match drift.change {
         DriftChange::Added => "added",
         DriftChange::Dropped => "dropped",
@@ -95,8 +95,8 @@ fn row(drift: &Drift) -> Vec<String> {
         drift.table.clone(),
         drift.field.clone(),
         change.to_owned(),
-        named(drift.before).to_owned(),
-        named(drift.after).to_owned(),
+        named(drift.before),
+        named(drift.after),
         drift.lines.join(" "),
     ]
 }

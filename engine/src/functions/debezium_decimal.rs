@@ -10,6 +10,9 @@ use datafusion::logical_expr::{
 
 use super::logical::{decimal, variable_decimal};
 
+/// Name of the function that `sources.lock` asks for.
+pub(crate) const SOURCE_DECIMAL: &str = "source_decimal";
+
 /// `debezium_decimal(text, scale)`: the decimal text of a NUMERIC that came in mode `precise` without a schema.
 /// `debezium_decimal(text)`: the same for a NUMERIC without a scale of its own, whose text says it.
 ///
@@ -21,17 +24,43 @@ pub(super) fn function() -> ScalarUDF {
     ];
     ScalarUDF::from(DebeziumDecimal {
         signature: Signature::one_of(signatures, Volatility::Immutable),
+        form: Form::Told,
+    })
+}
+
+/// `source_decimal(text, scale)`: what `after ->> 'field'` means for a field that `sources.lock` has as
+/// `decimal(p, s)`: the decimal text, in whichever mode the NUMERIC came.
+///
+/// Digits alone may be a number or, in base64, another one. Where they can be both, they are refused.
+pub(super) fn of_source() -> ScalarUDF {
+    let arguments = vec![DataType::Utf8, DataType::Int64];
+    ScalarUDF::from(DebeziumDecimal {
+        signature: Signature::exact(arguments, Volatility::Immutable),
+        form: Form::Found,
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DebeziumDecimal {
     signature: Signature,
+    form: Form,
+}
+
+/// How a text without a decimal point is known to be base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Form {
+    /// The author of the SELECT says so.
+    Told,
+    /// It can be nothing else.
+    Found,
 }
 
 impl ScalarUDFImpl for DebeziumDecimal {
     fn name(&self) -> &'static str {
-        "debezium_decimal"
+        match self.form {
+            Form::Told => "debezium_decimal",
+            Form::Found => SOURCE_DECIMAL,
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -55,7 +84,12 @@ impl ScalarUDFImpl for DebeziumDecimal {
                 continue;
             }
             let scale = scales.filter(|scales| scales.is_valid(row));
-            match read(texts.value(row), scale.map(|scales| scales.value(row))) {
+            let scale = scale.map(|scales| scales.value(row));
+            let decimal = match self.form {
+                Form::Told => read(texts.value(row), scale),
+                Form::Found => find(texts.value(row), scale),
+            };
+            match decimal {
                 Some(decimal) => decimals.append_value(decimal),
                 None => return exec_err!("a value is no NUMERIC as Debezium writes it"),
             }
@@ -74,6 +108,17 @@ fn read(text: &str, scale: Option<i64>) -> Option<String> {
         return without_exponent(text);
     }
     decimal(text, i32::try_from(scale?).ok()?)
+}
+
+/// The same where base64 has to be told from a number.
+fn find(text: &str, scale: Option<i64>) -> Option<String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return read(text, scale);
+    }
+    // Base64 has no minus, and comes in fours.
+    let may_be_base64 = digits.len() == text.len() && text.len().is_multiple_of(4);
+    (!may_be_base64).then(|| text.to_owned())
 }
 
 /// `1.5E3` as `1500`: with the digits that it has.
@@ -122,6 +167,24 @@ mod tests {
         }
         for text in ["1.0E999", "x.yE1", "1.0E", "1.E1.0"] {
             assert_eq!(read(text, Some(2)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_that_may_be_two_numbers_are_refused() {
+        for (text, expected) in [
+            ("EtaH", Some("12345.67")),
+            ("/w==", Some("-0.01")),
+            ("12345.67", Some("12345.67")),
+            ("1.234567E4", Some("12345.67")),
+            ("30940", Some("30940")),
+            ("-1234", Some("-1234")),
+            ("1234", None),
+            ("NaN", None),
+            ("", None),
+            ("-", None),
+        ] {
+            assert_eq!(find(text, Some(2)).as_deref(), expected, "{text}");
         }
     }
 

@@ -14,6 +14,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use attempt::attempt;
+pub(crate) use debezium_decimal::SOURCE_DECIMAL;
 pub(crate) use envelope::{Image, image};
 pub(crate) use unavailable::UNAVAILABLE_FIELDS;
 
@@ -21,6 +22,7 @@ pub(crate) use unavailable::UNAVAILABLE_FIELDS;
 pub(crate) fn all(timezone: Tz) -> Vec<ScalarUDF> {
     vec![
         debezium_decimal::function(),
+        debezium_decimal::of_source(),
         local_date::function(timezone),
         local_timestamp::function(timezone),
         unavailable::function(),

@@ -7,6 +7,7 @@ use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, Spanned, Statement};
 use sqlparser::tokenizer::{Location, Span};
 
 use super::Project;
+use super::decimals;
 use super::json_fields;
 use super::locate::locate;
 use super::lock::SourcesLock;
@@ -74,6 +75,7 @@ pub(crate) async fn check_project(
 ) -> Result<CheckedProject> {
     for file in &mut project.files {
         file.learn_zone(sessions.timezone().name());
+        decimals::declare(file, lock);
     }
     let files: BTreeMap<TableName, &SqlFile> = project
         .files

@@ -14,6 +14,9 @@ use sql_files::graph::Reference;
 use sql_files::suggest;
 use sql_files::syntax::normal;
 
+/// Unknown fields of one file that are told at once.
+const MOST_PROBLEMS: usize = 50;
+
 /// Refuses fields of `before` and `after` that the sources do not have.
 pub(super) fn check(
     file: &SqlFile,
@@ -25,7 +28,10 @@ pub(super) fn check(
         if let Some(access) = Access::of(expr) {
             problems.extend(access.objection(file, references, lock));
         }
-        ControlFlow::<()>::Continue(())
+        match problems.len() < MOST_PROBLEMS {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
     });
     problems
 }
@@ -47,14 +53,14 @@ pub(crate) fn field_uses(file: &SqlFile, table: &str, field: &str) -> Vec<Locati
 }
 
 /// `after ->> 'field'`, or the same as a function call.
-struct Access<'a> {
+pub(super) struct Access<'a> {
     qualifier: Option<String>,
-    field: &'a str,
+    pub(super) field: &'a str,
     span: Span,
 }
 
 impl<'a> Access<'a> {
-    fn of(expr: &'a Expr) -> Option<Self> {
+    pub(super) fn of(expr: &'a Expr) -> Option<Self> {
         match expr {
             Expr::BinaryOp {
                 left,
@@ -107,7 +113,7 @@ impl<'a> Access<'a> {
     }
 
     /// The bronze tables whose rows it may be about.
-    fn tables<'r>(&self, references: &'r [Reference]) -> Vec<&'r str> {
+    pub(super) fn tables<'r>(&self, references: &'r [Reference]) -> Vec<&'r str> {
         references
             .iter()
             .filter(|reference| reference.schema == "bronze")

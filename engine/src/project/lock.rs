@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind as IoKind;
 use std::path::Path;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::nearest;
@@ -20,6 +22,7 @@ const HEADER: &str = "\
 # field looks in JSON and what it means:
 #   boolean, int16, int32, int64, float, double, string, json, array   as in JSON
 #   decimal                 a string such as \"30940.00\"
+#   decimal(12, 2)          the same, or as Debezium's modes precise and double write it
 #   date                    days since 1970-01-01
 #   time                    microseconds since midnight
 #   timestamp               microseconds since 1970-01-01, in the source's own time zone
@@ -47,8 +50,8 @@ pub struct BronzeSource {
     pub fields: BTreeMap<String, FieldType>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// How a field of a source's rows looks in JSON, and what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldType {
     Boolean,
     Int16,
@@ -59,7 +62,13 @@ pub enum FieldType {
     String,
     Json,
     Array,
+    /// Of a scale that the lock does not say, as text.
     Decimal,
+    /// `decimal(p, s)`, in any form that Debezium gives it.
+    Numeric {
+        precision: u8,
+        scale: u8,
+    },
     Date,
     Time,
     Timestamp,
@@ -67,25 +76,74 @@ pub enum FieldType {
     Bytes,
 }
 
-impl FieldType {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Boolean => "boolean",
-            Self::Int16 => "int16",
-            Self::Int32 => "int32",
-            Self::Int64 => "int64",
-            Self::Float => "float",
-            Self::Double => "double",
-            Self::String => "string",
-            Self::Json => "json",
-            Self::Array => "array",
-            Self::Decimal => "decimal",
-            Self::Date => "date",
-            Self::Time => "time",
-            Self::Timestamp => "timestamp",
-            Self::TimestampTz => "timestamptz",
-            Self::Bytes => "bytes",
+/// The types that are one word.
+const PLAIN: [(&str, FieldType); 15] = [
+    ("boolean", FieldType::Boolean),
+    ("int16", FieldType::Int16),
+    ("int32", FieldType::Int32),
+    ("int64", FieldType::Int64),
+    ("float", FieldType::Float),
+    ("double", FieldType::Double),
+    ("string", FieldType::String),
+    ("json", FieldType::Json),
+    ("array", FieldType::Array),
+    ("decimal", FieldType::Decimal),
+    ("date", FieldType::Date),
+    ("time", FieldType::Time),
+    ("timestamp", FieldType::Timestamp),
+    ("timestamptz", FieldType::TimestampTz),
+    ("bytes", FieldType::Bytes),
+];
+
+/// Digits that a DECIMAL of the lake can have.
+const MOST_DIGITS: u8 = 38;
+
+impl fmt::Display for FieldType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Numeric { precision, scale } = self {
+            return write!(f, "decimal({precision}, {scale})");
         }
+        let plain = PLAIN.iter().find(|(_, plain)| plain == self);
+        f.write_str(plain.map_or("decimal", |(word, _)| word))
+    }
+}
+
+impl FromStr for FieldType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((_, plain)) = PLAIN.iter().find(|(word, _)| *word == text) {
+            return Ok(*plain);
+        }
+        let digits = text
+            .strip_prefix("decimal(")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .and_then(|rest| rest.split_once(','));
+        if let Some((precision, scale)) = digits
+            && let (Ok(precision), Ok(scale)) = (precision.trim().parse(), scale.trim().parse())
+            && (1..=MOST_DIGITS).contains(&precision)
+            && scale <= precision
+        {
+            return Ok(Self::Numeric { precision, scale });
+        }
+        let words = PLAIN.map(|(word, _)| word);
+        Err(match nearest::name(text, words) {
+            Some(near) => format!("unknown type \"{text}\", did you mean \"{near}\"?"),
+            None => format!("unknown type \"{text}\", types are {}", words.join(", ")),
+        })
+    }
+}
+
+impl Serialize for FieldType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -173,6 +231,13 @@ mod tests {
                     ("id".to_owned(), FieldType::Int64),
                     ("date_embauche".to_owned(), FieldType::Date),
                     ("seen_at".to_owned(), FieldType::TimestampTz),
+                    (
+                        "pay".to_owned(),
+                        FieldType::Numeric {
+                            precision: 12,
+                            scale: 2,
+                        },
+                    ),
                 ]),
             },
         );
@@ -199,6 +264,8 @@ mod tests {
             "format = 2",
             "format = 1\n[bronze.t]\ntopic = \"a\"\ncolour = 1",
             "format = 1\n[bronze.t]\ntopic = \"a\"\n[bronze.t.fields]\nid = \"int128\"",
+            "format = 1\n[bronze.t]\ntopic = \"a\"\n[bronze.t.fields]\nid = \"decimal(39, 2)\"",
+            "format = 1\n[bronze.t]\ntopic = \"a\"\n[bronze.t.fields]\nid = \"decimal(2, 3)\"",
             "format",
         ] {
             assert!(SourcesLock::parse(text).is_err(), "{text}");

@@ -75,7 +75,8 @@ fn lines(project: &Project, table: &str, field: &str) -> Vec<String> {
 
 impl std::fmt::Display for Drift {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let named = |field: Option<FieldType>| field.map(FieldType::as_str).unwrap_or_default();
+        let named =
+            |field: Option<FieldType>| field.map(|field| field.to_string()).unwrap_or_default();
         let (table, field) = (&self.table, &self.field);
         match self.change {
             DriftChange::Added => {

@@ -59,7 +59,20 @@ impl Shape {
         known: Option<&BTreeMap<String, FieldType>>,
     ) -> BTreeMap<String, FieldType> {
         if !self.declared.is_empty() {
-            return self.declared.clone();
+            let declared = self.declared.iter();
+            return declared
+                .map(|(field, declared)| {
+                    let is_vague = known.and_then(|known| known.get(field))
+                        == Some(&FieldType::Decimal)
+                        && matches!(declared, FieldType::Numeric { .. });
+                    let field_type = if is_vague {
+                        FieldType::Decimal
+                    } else {
+                        *declared
+                    };
+                    (field.clone(), field_type)
+                })
+                .collect();
         }
         let known = |field: &str| known?.get(field).copied();
         self.observed
@@ -109,7 +122,8 @@ fn declared(message: &Value) -> BTreeMap<String, FieldType> {
     let typed = fields.into_iter().flatten().filter_map(|field| {
         let name = field["field"].as_str()?.to_owned();
         let logical = field["name"].as_str().unwrap_or_default();
-        Some((name, connect_type(field["type"].as_str()?, logical)))
+        let plain = connect_type(field["type"].as_str()?, logical);
+        Some((name, numeric(field).unwrap_or(plain)))
     });
     typed.collect()
 }
@@ -137,6 +151,16 @@ fn connect_type(physical: &str, logical: &str) -> FieldType {
         (_, "array") => FieldType::Array,
         _ => FieldType::String,
     }
+}
+
+/// The type of a NUMERIC whose digits the schema tells.
+fn numeric(field: &Value) -> Option<FieldType> {
+    if field["name"] != "org.apache.kafka.connect.data.Decimal" {
+        return None;
+    }
+    let told = |name: &str| field["parameters"][name].as_str();
+    let (precision, scale) = (told("connect.decimal.precision")?, told("scale")?);
+    format!("decimal({precision}, {scale})").parse().ok()
 }
 
 /// The fields that the newest rows have.
@@ -175,6 +199,7 @@ fn agrees(known: FieldType, value: &Value) -> bool {
         | FieldType::Timestamp => value.is_i64(),
         // Not a number and the infinities come as texts.
         FieldType::Float | FieldType::Double => value.is_number() || is_infinite(value),
+        FieldType::Numeric { .. } => value.is_number() || value.is_string(),
         FieldType::String | FieldType::Decimal | FieldType::TimestampTz | FieldType::Bytes => {
             value.is_string()
         }

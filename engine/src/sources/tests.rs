@@ -101,8 +101,9 @@ fn a_messages_own_schema_is_believed() {
         {"type":"struct","field":"after","fields":[
             {"type":"int32","field":"born","name":"io.debezium.time.Date"},
             {"type":"bytes","field":"pay","name":"org.apache.kafka.connect.data.Decimal"},
+            {"type":"bytes","field":"rate","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2","connect.decimal.precision":"12"}},
             {"type":"int64","field":"at","name":"io.debezium.time.MicroTimestamp"}]}]},
-        "payload":{"op":"c","before":null,"after":{"born":1,"pay":"AA==","at":2}}}"#;
+        "payload":{"op":"c","before":null,"after":{"born":1,"pay":"AA==","rate":"AA==","at":2}}}"#;
     let event = Event {
         key: br#"{"schema":{},"payload":{"a":1,"b":2}}"#.to_vec(),
         value: value.as_bytes().to_vec(),
@@ -113,4 +114,16 @@ fn a_messages_own_schema_is_believed() {
     assert_eq!(fields["born"], FieldType::Date);
     assert_eq!(fields["pay"], FieldType::Decimal);
     assert_eq!(fields["at"], FieldType::Timestamp);
+    assert_eq!(fields["rate"].to_string(), "decimal(12, 2)");
+    let rate = |known: &str| {
+        let known = known.parse().expect("a type");
+        let known = BTreeMap::from([("rate".to_owned(), known)]);
+        shape.fields(Some(&known))["rate"].to_string()
+    };
+    assert_eq!(
+        rate("decimal"),
+        "decimal",
+        "what says less is no other type"
+    );
+    assert_eq!(rate("decimal(12, 3)"), "decimal(12, 2)");
 }

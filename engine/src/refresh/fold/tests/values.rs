@@ -103,3 +103,62 @@ FROM bronze.things";
     published(&mut refresher).await;
     assert_eq!(world.rows(at).await, ["1970-01-01T00:00:00Z"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decimal_that_the_lock_declares_is_read_in_every_mode_without_a_schema() {
+    let money = "-- @key id
+-- @cdc sequence by generation, source_lsn, _offset; delete when op = 'd'
+SELECT CAST(t.after ->> 'id' AS BIGINT) AS id, CAST(t.after ->> 'n' AS DECIMAL(12, 2)) AS n
+FROM bronze.things AS t WHERE (after ->> 'n') <> '0.00'";
+    let mut world = World::new(money).await;
+    let lock = |of_n: &str| {
+        let table = "format = 1\n[bronze.things]\ntopic = \"t.public.things\"\n";
+        format!("{table}[bronze.things.fields]\nid = \"int64\"\nn = \"{of_n}\"\n")
+    };
+    world.write("sources.lock", &lock("decimal"));
+    world
+        .append(&[
+            event(1, "c", r#"{"id":1,"n":"12345.67"}"#),
+            event(2, "c", r#"{"id":2,"n":12345.67}"#),
+            event(3, "c", r#"{"id":3,"n":"EtaH"}"#),
+            event(4, "c", r#"{"id":4,"n":"/w=="}"#),
+            event(5, "c", r#"{"id":5,"n":1.5E9}"#),
+            event(6, "c", r#"{"id":6,"n":null}"#),
+            event(7, "c", r#"{"id":7,"n":"1234"}"#),
+            event(8, "c", r#"{"id":8,"n":"AA=="}"#),
+        ])
+        .await;
+    let mut refresher = world.refresher().await;
+    published(&mut refresher).await;
+    let aside = "SELECT id FROM silver.things__quarantine ORDER BY id";
+    let unread = world.rows(aside).await;
+    assert!(unread.contains(&"3".to_owned()), "{unread:?}");
+
+    world.write("sources.lock", &lock("decimal(12, 2)"));
+    published(&mut refresher).await;
+    let rows = "SELECT id, n FROM silver.things ORDER BY id";
+    assert_eq!(
+        world.rows(rows).await,
+        [
+            "1,12345.67",
+            "2,12345.67",
+            "3,12345.67",
+            "4,-0.01",
+            "5,1500000000.00"
+        ],
+        "the WHERE leaves out NULL and zero"
+    );
+    assert_eq!(
+        world.rows(aside).await,
+        ["7"],
+        "digits that are two numbers are neither"
+    );
+    drop(refresher);
+    world
+        .append(&[event(9, "u", r#"{"id":1,"n":"EtaI"}"#)])
+        .await;
+    let mut refresher = world.refresher().await;
+    published(&mut refresher).await;
+    let first = "SELECT n FROM silver.things WHERE id = 1";
+    assert_eq!(world.rows(first).await, ["12345.68"], "after a restart too");
+}
