@@ -3,6 +3,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sqlparser::tokenizer::{Location, Span};
 
+/// Characters that are shown of a line, at most.
+const LONGEST_LINE: usize = 160;
+
+/// Of a line that is longer, how many before the mistake.
+const SHOWN_BEFORE: usize = 60;
+
+/// Characters of a message, which may quote what it is about.
+const LONGEST_MESSAGE: usize = 500;
+
 /// Whether the text is wrong, or right and not built yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,7 +31,10 @@ pub struct Diagnostic {
     pub length: u32,
     pub message: String,
     pub hint: Option<String>,
+    /// The line, or of a very long one the part around the mistake.
     pub source_line: String,
+    /// Where the mistake stands in `source_line`.
+    pub source_column: u32,
 }
 
 impl Diagnostic {
@@ -34,9 +46,10 @@ impl Diagnostic {
             line: 1,
             column: 1,
             length: 1,
-            message: message.into(),
+            message: shortened(message.into()),
             hint: None,
             source_line: String::new(),
+            source_column: 1,
         }
     }
 
@@ -64,25 +77,64 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = self.line.to_string();
         let margin = " ".repeat(line.len());
-        writeln!(f, "error: {}", self.message)?;
+        writeln!(f, "error: {}", printable(&self.message))?;
         write!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
         if !self.source_line.is_empty() {
             // Tabs are kept, so that the caret stands right at any tab width.
             let indent: String = self
                 .source_line
                 .chars()
-                .take(self.column.saturating_sub(1) as usize)
+                .take(self.source_column.saturating_sub(1) as usize)
                 .map(|c| if c == '\t' { '\t' } else { ' ' })
                 .collect();
-            let carets = "^".repeat(self.length.max(1) as usize);
-            write!(f, "\n{margin} |\n{line} | {}\n", self.source_line)?;
+            let shown = self.source_line.chars().skip(indent.chars().count());
+            let carets = "^".repeat((self.length as usize).min(shown.count()).max(1));
+            let source_line = printable(&self.source_line);
+            write!(f, "\n{margin} |\n{line} | {source_line}\n")?;
             write!(f, "{margin} | {indent}{carets}")?;
         }
         match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
+            Some(hint) => write!(f, "\nhint: {}", printable(hint)),
             None => Ok(()),
         }
     }
+}
+
+/// Text that moves no cursor of a terminal, whatever a file holds.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        _ if c.is_control() => '\u{fffd}',
+        _ => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+/// A text that may quote a word of any length.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// The line as it is shown and where `column` stands in that.
+fn excerpt(line: &str, column: usize) -> (String, usize) {
+    if line.chars().nth(LONGEST_LINE).is_none() {
+        return (line.to_owned(), column);
+    }
+    let skipped = (column - 1).saturating_sub(SHOWN_BEFORE);
+    let mut rest = line.chars().skip(skipped);
+    let mut shown = String::new();
+    if skipped > 0 {
+        shown.push('…');
+    }
+    shown.extend(rest.by_ref().take(LONGEST_LINE));
+    if rest.next().is_some() {
+        shown.push('…');
+    }
+    (shown, column - skipped + usize::from(skipped > 0))
 }
 
 fn number(count: usize) -> u32 {
@@ -108,11 +160,13 @@ impl Source<'_> {
         } else {
             rest
         };
+        let (source_line, source_column) = excerpt(source_line, column);
         Diagnostic {
             line: number(line),
             column: number(column),
             length: number(length.min(rest).max(1)),
-            source_line: source_line.to_owned(),
+            source_line,
+            source_column: number(source_column),
             ..Diagnostic::of_file(self.path, message)
         }
     }

@@ -239,13 +239,20 @@ pub(super) fn read_text(folder: &Path, path: &str, shown_path: &str) -> TextFile
             TextFile::Broken(Diagnostic::of_file(shown_path, message))
         }
         Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => TextFile::Text(text),
+            Ok(text) => match text.find('\0') {
+                Some(at) => {
+                    let mut problem = Diagnostic::of_file(shown_path, "the file has a NUL byte")
+                        .hint("Save it as plain text with the encoding UTF-8.");
+                    problem.line = line_of(text.as_bytes(), at);
+                    TextFile::Broken(problem)
+                }
+                None => TextFile::Text(text),
+            },
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
-                let lines = error.as_bytes()[..at].iter().filter(|b| **b == b'\n');
                 let mut problem = Diagnostic::of_file(shown_path, "the file is not UTF-8")
                     .hint("Save it with the encoding UTF-8.");
-                problem.line = u32::try_from(lines.count() + 1).unwrap_or(u32::MAX);
+                problem.line = line_of(error.as_bytes(), at);
                 TextFile::Broken(problem)
             }
         },
@@ -255,6 +262,11 @@ pub(super) fn read_text(folder: &Path, path: &str, shown_path: &str) -> TextFile
             TextFile::Broken(Diagnostic::of_file(shown_path, message))
         }
     }
+}
+
+fn line_of(bytes: &[u8], at: usize) -> u32 {
+    let lines = bytes[..at].iter().filter(|byte| **byte == b'\n');
+    u32::try_from(lines.count() + 1).unwrap_or(u32::MAX)
 }
 
 /// At most one byte more than a file may have.

@@ -333,7 +333,8 @@ fn a_folder_loads_and_its_texts_give_the_same_project() {
     write("gold/latin.sql", b"SELECT 1 AS a\n-- \xe9");
     write("glod/y.sql", b"SELECT 1 AS a");
     write("parametres.sql", b"SELECT 1 AS a");
-    write("gold/large.sql", &vec![b' '; (1 << 20) + 1]);
+    write("gold/nul.sql", b"SELECT 1\n-- \0 AS a");
+    write("gold/large.sql", &vec![b' '; 10 << 20]);
     let project = Project::load(folder.path()).expect("loaded");
     let shown = folder.path().display().to_string();
     let problems: Vec<String> = project
@@ -353,6 +354,9 @@ error: the file is larger than 1 MiB
 error: the file is not UTF-8
  --> sql/gold/latin.sql:2:1
 hint: Save it with the encoding UTF-8.
+error: the file has a NUL byte
+ --> sql/gold/nul.sql:2:1
+hint: Save it as plain text with the encoding UTF-8.
 error: the file stands in no layer
  --> sql/parametres.sql:1:1
 hint: Did you mean "parameters.sql"?
@@ -372,6 +376,68 @@ fn the_aggregates_are_those_of_the_engine() {
         .collect();
     missing.sort();
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn of_a_very_long_line_the_part_around_the_mistake_is_shown() {
+    let before = "CAST(NULL AS BIGINT) AS \"été\",";
+    let (long, spaces) = ("x".repeat(1 << 19), " ".repeat(1 << 19));
+    for (text, place) in [
+        (
+            format!("SELECT {before} bux {spaces} FROM silver.employees"),
+            "1:39",
+        ),
+        (
+            format!("SELECT {before} '{long}', bux FROM silver.employees"),
+            "1:524331",
+        ),
+        (
+            format!("SELECT {before} '{long}', bux{spaces}FROM silver.employees"),
+            "1:524331",
+        ),
+    ] {
+        let said = gold(&text);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "error: unknown column \"bux\"");
+        assert!(
+            lines[1].ends_with(&format!("gold/x.sql:{place}")),
+            "{}",
+            lines[1]
+        );
+        let (line, carets) = (lines[3], lines[4]);
+        assert!(line.chars().count() < 170, "{line}");
+        let caret = carets.chars().position(|c| c == '^').expect("a caret");
+        let word: String = line.chars().skip(caret).take(4).collect();
+        assert_eq!(
+            (word.trim_end(), carets.trim_start_matches(['|', ' '])),
+            ("bux", "^^^")
+        );
+    }
+    for text in [
+        format!("SELECT {long} FROM silver.employees"),
+        format!("SELECT bu FROM silver.{long}"),
+        format!("SELECT {long}(bu) AS b FROM silver.employees"),
+        format!("SELECT bu AS \"{long} \" FROM silver.employees"),
+        format!("-- @{long} bu\nSELECT bu FROM silver.employees"),
+        format!("-- @key {long}\nSELECT bu FROM silver.employees"),
+        format!("-- @expect {long}\nSELECT bu FROM silver.employees"),
+        format!("SELECT bu FROM silver.employees WHERE '{long}"),
+        format!("{long} bu FROM silver.employees"),
+        format!("SELECT after ->> '{long}' AS a FROM bronze.employees"),
+    ] {
+        let said = gold(&text);
+        let start: String = text.chars().take(40).collect();
+        assert!(said.starts_with("error: "), "{start}");
+        assert!(said.chars().count() < 3_000, "{start}: {}", said.len());
+    }
+}
+
+#[test]
+fn a_file_does_not_write_to_the_terminal() {
+    let said = gold("SELECT \u{1b}[31mbux\u{7} FROM silver.employees");
+    assert!(said.starts_with("error: "), "{said:?}");
+    let is_hostile = |c: char| c.is_control() && c != '\n';
+    assert!(!said.contains(is_hostile), "{said:?}");
 }
 
 #[test]
