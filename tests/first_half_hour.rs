@@ -225,10 +225,15 @@ fn probes_and_metrics_answer(addresses: &Addresses) {
     assert!(get(addresses, "/healthz").ends_with("ok\n"));
     assert!(get(addresses, "/readyz").contains("ready: epoch "));
     let metrics = get(addresses, "/metrics");
-    assert!(
-        metrics.contains("sportlake_ingest_events_total{"),
-        "{metrics}"
-    );
+    for name in [
+        "sportlake_ingest_events_total{",
+        "sportlake_refresh_table_held{",
+        "sportlake_refresh_table_behind_seconds{",
+        "sportlake_refresh_table_late{",
+        "sportlake_refresh_rule_violations{",
+    ] {
+        assert!(metrics.contains(name), "no {name} in {metrics}");
+    }
     assert!(get(addresses, "/").contains("gold.eligibilites"));
 }
 

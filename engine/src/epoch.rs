@@ -7,10 +7,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::age::AgeLimit;
 use crate::delta;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
+use crate::nearest;
 
 /// Epochs looked through for one of a given time.
 const MOST_LISTED: usize = 1_000_000;
@@ -97,6 +99,12 @@ pub struct TableState {
     /// Where a table that folds change events stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<FoldState>,
+    /// Versions of the bronze tables, those behind its inputs too, that it shows everything of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shows: BTreeMap<TableName, u64>,
+    /// How old it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<AgeLimit>,
     /// What making this version took; unknown for bronze.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<Work>,
@@ -158,6 +166,8 @@ impl TableState {
             warnings: BTreeMap::new(),
             rules: BTreeMap::new(),
             fold: None,
+            shows: BTreeMap::new(),
+            limit: None,
             work: None,
         }
     }
@@ -340,10 +350,16 @@ impl Manifest {
     /// `NotFound` when the epoch does not hold it.
     pub fn table(&self, name: &TableName) -> Result<&TableState> {
         self.tables.get(name).ok_or_else(|| {
+            let tables: Vec<String> = self.tables.keys().map(TableName::to_string).collect();
+            let near = nearest::name(&name.to_string(), tables.iter().map(String::as_str));
             Error::new(
                 ErrorKind::NotFound,
                 format!("there is no table \"{name}\" in epoch {}", self.epoch),
             )
+            .hint(match near {
+                Some(near) => format!("Did you mean \"{near}\"?"),
+                None => "`sportlake status` lists the tables.".to_owned(),
+            })
         })
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::age::Age;
 use crate::epoch::{EpochLog, Freshness, Manifest, TableState, Work};
 use crate::error::{Error, Result};
 use crate::name::TableName;
-use crate::project::{Expect, MaxAge};
+use crate::project::Expect;
 use crate::reader::Reader;
 
 /// Versions of a table that are looked back at.
@@ -28,7 +29,7 @@ pub struct Explained {
     pub inputs: BTreeMap<TableName, Option<u64>>,
     pub rules: Vec<Expect>,
     pub at_most_every: Option<Duration>,
-    pub fresh: Option<MaxAge>,
+    pub age: Option<Age>,
     /// The last versions, newest first.
     pub past: Vec<Past>,
 }
@@ -104,7 +105,7 @@ impl Reader {
                 .collect(),
             rules: file.directives.expects.clone(),
             at_most_every: file.directives.trigger.at_most_every,
-            fresh: file.directives.fresh,
+            age: self.ages(manifest).await?.get(table).copied(),
             past: past(self.epochs(), manifest, table).await?,
             state,
         })

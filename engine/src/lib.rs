@@ -3,6 +3,7 @@
 //! The write path is `bronze rows -> fold -> expectations -> Table::commit -> Manifest`, the read path
 //! `Manifest -> Session -> Statement -> stream of RecordBatch`. Only this crate names deltalake.
 
+mod age;
 pub mod bronze;
 mod clock;
 mod dead_letters;
@@ -42,6 +43,7 @@ mod why;
 
 use sql_files::table_name as name;
 
+pub use age::{Age, AgeLimit};
 pub use clock::Clock;
 pub use dead_letters::{ATTEMPT_HEADER, DeadLetter, DeadLetters, Replayed, dead_letters};
 pub use epoch::{FoldState, Freshness, Manifest, RuleState, TableState, Unbuilt, Work};

@@ -3,10 +3,13 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use opentelemetry::{KeyValue, global};
 
+use crate::age::Age;
 use crate::epoch::{Freshness, Manifest};
+use crate::name::TableName;
 
 const TABLE: &str = "table";
 const RULE: &str = "rule";
@@ -24,6 +27,8 @@ struct Instruments {
     held: Gauge<u64>,
     violations: Gauge<u64>,
     kept_out: Gauge<u64>,
+    behind: Gauge<f64>,
+    late: Gauge<u64>,
 }
 
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
@@ -58,6 +63,14 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_gauge("refresh_rule_kept_out")
             .with_description("Rows that a rule keeps out of its table")
             .build(),
+        behind: meter
+            .f64_gauge("refresh_table_behind_seconds")
+            .with_description("Age of the oldest message in bronze that a table does not show")
+            .build(),
+        late: meter
+            .u64_gauge("refresh_table_late")
+            .with_description("1 for a table older than its @fresh allows")
+            .build(),
     }
 });
 
@@ -81,5 +94,19 @@ pub(crate) fn observe_epoch(manifest: &Manifest, elapsed: Duration) {
             instruments.violations.record(counted.violations, &labels);
             instruments.kept_out.record(counted.kept_out, &labels);
         }
+    }
+}
+
+pub(crate) fn observe_age(name: &TableName, age: &Age, now: DateTime<Utc>) {
+    let instruments = &*INSTRUMENTS;
+    let label = [KeyValue::new(TABLE, name.to_string())];
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "an age needs no more digits than a double has"
+    )]
+    let seconds = age.behind(now).num_milliseconds() as f64 / 1000.0;
+    instruments.behind.record(seconds, &label);
+    if age.limit.is_some() {
+        instruments.late.record(u64::from(age.is_late(now)), &label);
     }
 }

@@ -3,6 +3,7 @@
 //! A turn declares an intent, builds each table beside its last version, checks its rules, commits it, and publishes
 //! one manifest. Everything is read at pinned versions, so an interrupted epoch is finished from its intent.
 
+mod ages;
 mod bronze_watch;
 mod build;
 mod digest;
@@ -15,6 +16,7 @@ mod kept_aside;
 pub(crate) mod now;
 mod quality;
 mod rebuilds;
+mod recheck;
 mod rehearsal;
 mod requested;
 mod rollback;
@@ -23,7 +25,7 @@ mod selection;
 mod standing;
 mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +130,8 @@ pub struct Refresher {
     tables: BTreeMap<TableName, Table>,
     /// When a table that reads the clock was last found unchanged.
     found_same: BTreeMap<TableName, DateTime<Utc>>,
+    /// Tables that are older than their files allow.
+    late: BTreeSet<TableName>,
     requests: Requests,
     /// Tables that the next turn is about, because a command asks for them.
     wanted: Option<Wanted>,
@@ -187,6 +191,7 @@ impl Refresher {
             config: config.clone(),
             tables: BTreeMap::new(),
             found_same: BTreeMap::new(),
+            late: BTreeSet::new(),
             requests: Requests::new(&lake, Role::Refresh),
             wanted: None,
             selection: None,
@@ -229,7 +234,11 @@ impl Refresher {
     /// What commands ask for comes first: they wait.
     async fn requests_and_turn(&mut self) -> Result<Turn> {
         self.serve_requests().await?;
-        self.turn().await
+        let turn = self.turn().await?;
+        if let Err(unknown) = self.watch_ages().await {
+            debug!(error = %unknown, "the tables' ages are not known");
+        }
+        Ok(turn)
     }
 
     /// Publishes one epoch when something changed.

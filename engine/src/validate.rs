@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
+use crate::age::{Age, FRESH};
 use crate::epoch::{Freshness, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::masked::masked;
 use crate::name::TableName;
+use crate::nearest;
 use crate::project::{Expect, OnViolation, SqlFile};
 use crate::reader::{Reader, TableInfo};
 use crate::refresh::{CheckOutcome, count_rows, count_table, outcome, stored_project};
@@ -76,19 +78,25 @@ impl Reader {
         let project = project.project;
         if let Some(unknown) = tables.iter().find(|name| project.file(name).is_none()) {
             let names: Vec<String> = project.names().map(ToString::to_string).collect();
+            let near = nearest::name(&unknown.to_string(), names.iter().map(String::as_str));
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("there is no table \"{unknown}\" in the SQL project"),
             )
-            .hint(format!("Its tables are {}.", names.join(", "))));
+            .hint(match near {
+                Some(near) => format!("Did you mean \"{near}\"?"),
+                None => format!("Its tables are {}.", names.join(", ")),
+            }));
         }
         let session = self.session(manifest.clone())?;
+        let ages = self.ages(manifest).await?;
         let mut results = Vec::new();
         for file in &project.files {
             if !tables.is_empty() && !tables.contains(&file.name) {
                 continue;
             }
             results.extend(held(file, manifest));
+            results.extend(fresh(&file.name, ages.get(&file.name), now));
             if let Some(state) = manifest.tables.get(&file.name) {
                 let table = Validated {
                     context: session.context(),
@@ -231,6 +239,25 @@ fn held(file: &SqlFile, manifest: &Manifest) -> Option<RuleResult> {
         violations: None,
         rows: state.and_then(|state| state.rows),
         message: reason,
+        key_columns: Vec::new(),
+        keys: Vec::new(),
+    })
+}
+
+/// What `@fresh` promises, by what bronze holds at this moment.
+fn fresh(name: &TableName, age: Option<&Age>, now: DateTime<Utc>) -> Option<RuleResult> {
+    let (age, limit) = (age?, age?.limit?);
+    let outcome = limit.outcome(age.behind(now));
+    let is_broken = outcome != CheckOutcome::Passed;
+    Some(RuleResult {
+        table: name.clone(),
+        rule: FRESH.to_owned(),
+        definition: limit.definition(),
+        action: limit.on_violation.to_string(),
+        outcome,
+        violations: Some(u64::from(is_broken)),
+        rows: None,
+        message: is_broken.then(|| format!("{} s behind bronze", age.behind(now).num_seconds())),
         key_columns: Vec::new(),
         keys: Vec::new(),
     })

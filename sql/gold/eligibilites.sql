@@ -1,6 +1,7 @@
 -- Prime sportive et jours bien-être, un salarié par ligne.
 -- @key     employee_id
 -- @trigger on change, at most every 1s
+-- @fresh   60s                                                  ON VIOLATION WARN
 -- @expect  un_par_salarie: unique(employee_id)                    ON VIOLATION FAIL
 -- @expect  montant_positif: montant_prime_euros >= 0              ON VIOLATION WARN
 WITH activites AS (

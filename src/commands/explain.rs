@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
-use engine::{Explained, Freshness, Past, TableName};
+use engine::{Age, Explained, Freshness, Past, TableName};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -26,10 +27,11 @@ impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let reader = context.reader(context.existing_lake().await?)?;
         let manifest = reader.latest().await?;
+        let now = (context.clock)();
         let explained = reader.explain(&manifest, &self.table).await?;
         match self.output {
-            Document::Text => text(&explained)?,
-            Document::Json => output::json(&document(&explained))?,
+            Document::Text => text(&explained, now)?,
+            Document::Json => output::json(&document(&explained, now))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -39,7 +41,7 @@ const COLUMNS: [&str; 8] = [
     "epoch", "at", "version", "rows", "written", "files", "bytes", "seconds",
 ];
 
-fn text(explained: &Explained) -> anyhow::Result<()> {
+fn text(explained: &Explained, now: DateTime<Utc>) -> anyhow::Result<()> {
     output::line(&explained.table.to_string())?;
     if let Some(description) = &explained.description {
         output::line(description)?;
@@ -58,11 +60,8 @@ fn text(explained: &Explained) -> anyhow::Result<()> {
             pause.as_secs_f64()
         ))?;
     }
-    if let Some(fresh) = &explained.fresh {
-        output::line(&format!(
-            "freshness  within {} s",
-            fresh.within.as_secs_f64()
-        ))?;
+    if let Some(age) = &explained.age {
+        output::line(&format!("freshness  {}", freshness(age, now)))?;
     }
     output::line(&format!("state      {}", state(explained)))?;
     for (input, version) in &explained.inputs {
@@ -79,6 +78,22 @@ fn text(explained: &Explained) -> anyhow::Result<()> {
     output::line("\nIts last versions")?;
     let rows: Vec<Vec<String>> = explained.past.iter().map(cells).collect();
     output::table(&COLUMNS, &rows, Format::Table)
+}
+
+/// `at most 60s behind bronze or WARN; 12 s behind`
+fn freshness(age: &Age, now: DateTime<Utc>) -> String {
+    let behind = match age.behind_since {
+        None => "shows all that bronze holds".to_owned(),
+        Some(_) => format!("{} s behind bronze", age.behind(now).num_seconds()),
+    };
+    match &age.limit {
+        None => behind,
+        Some(limit) => {
+            let late = if age.is_late(now) { ", late" } else { "" };
+            let (within, action) = (limit.written(), limit.on_violation);
+            format!("{behind}{late}; at most {within} behind is promised ({action})")
+        }
+    }
 }
 
 fn state(explained: &Explained) -> String {
@@ -112,7 +127,7 @@ fn cells(past: &Past) -> Vec<String> {
     ]
 }
 
-fn document(explained: &Explained) -> Value {
+fn document(explained: &Explained, now: DateTime<Utc>) -> Value {
     let inputs: Vec<Value> = explained
         .inputs
         .iter()
@@ -150,6 +165,7 @@ fn document(explained: &Explained) -> Value {
         "reads_clock": explained.state.reads_clock,
         "state": explained.state.state,
         "held": explained.state.reason,
+        "fresh": explained.age.as_ref().map(|age| super::status::age(age, now)),
         "inputs": inputs,
         "rules": rules,
         "versions": past,

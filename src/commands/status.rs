@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use engine::sources::Drift;
-use engine::{Freshness, Manifest, Standing, TableState};
+use engine::{Age, Freshness, Manifest, Standing, TableName, TableState};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -32,7 +34,11 @@ impl Command {
                 Vec::new()
             }
         };
-        let age = (context.clock)() - manifest.now;
+        let seen = Seen {
+            now: (context.clock)(),
+            ages: reader.ages(&manifest).await?,
+        };
+        let age = seen.now - manifest.now;
         match self.output {
             Format::Table => {
                 output::line(&format!(
@@ -41,7 +47,7 @@ impl Command {
                     manifest.now.format("%Y-%m-%d %H:%M:%S UTC"),
                     age.num_seconds()
                 ))?;
-                output::table(&COLUMNS, &rows(&manifest), Format::Table)?;
+                output::table(&COLUMNS, &rows(&manifest, &seen), Format::Table)?;
                 for note in standing.notes() {
                     output::line(&note)?;
                 }
@@ -49,29 +55,52 @@ impl Command {
                     output::line(&drift.to_string())?;
                 }
             }
-            Format::Csv => output::table(&COLUMNS, &rows(&manifest), Format::Csv)?,
-            Format::Json => output::json(&document(
-                &manifest,
-                &standing,
-                &drifts,
-                age.num_milliseconds(),
-            ))?,
+            Format::Csv => output::table(&COLUMNS, &rows(&manifest, &seen), Format::Csv)?,
+            Format::Json => output::json(&document(&manifest, &standing, &drifts, &seen))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-const COLUMNS: [&str; 7] = [
+/// How old the tables were when they were looked at.
+struct Seen {
+    now: DateTime<Utc>,
+    ages: BTreeMap<TableName, Age>,
+}
+
+impl Seen {
+    /// `12 s`, and whether that is more than was promised; nothing for a table that shows everything.
+    fn behind(&self, name: &TableName) -> String {
+        let Some(age) = self.ages.get(name).filter(|age| age.behind_since.is_some()) else {
+            return String::new();
+        };
+        let late = if age.is_late(self.now) { ", late" } else { "" };
+        format!("{} s{late}", age.behind(self.now).num_seconds())
+    }
+}
+
+/// An age as JSON.
+pub(crate) fn age(age: &Age, now: DateTime<Utc>) -> Value {
+    json!({
+        "behind_ms": age.behind(now).num_milliseconds(),
+        "within_ms": age.limit.map(|limit| limit.within_ms),
+        "action": age.limit.map(|limit| limit.on_violation.to_string()),
+        "late": age.is_late(now),
+    })
+}
+
+const COLUMNS: [&str; 8] = [
     "table",
     "state",
     "rows",
     "version",
     "since epoch",
+    "behind",
     "broken rules",
     "reason",
 ];
 
-fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
+fn rows(manifest: &Manifest, seen: &Seen) -> Vec<Vec<String>> {
     let tables = manifest.tables.iter();
     let unbuilt = manifest.unbuilt.iter().map(|(name, unbuilt)| {
         let mut row = vec![name.to_string(), "unbuilt".to_owned()];
@@ -87,6 +116,7 @@ fn rows(manifest: &Manifest) -> Vec<Vec<String>> {
                 table.rows.map(|rows| rows.to_string()).unwrap_or_default(),
                 table.version.to_string(),
                 table.since.to_string(),
+                seen.behind(name),
                 broken(table),
                 table.reason.clone().unwrap_or_default(),
             ]
@@ -104,7 +134,7 @@ fn broken(table: &TableState) -> String {
     told.join(", ")
 }
 
-fn document(manifest: &Manifest, standing: &Standing, drifts: &[Drift], age_ms: i64) -> Value {
+fn document(manifest: &Manifest, standing: &Standing, drifts: &[Drift], seen: &Seen) -> Value {
     let tables = manifest.tables.iter().map(|(name, table)| {
         json!({
             "table": name.to_string(),
@@ -116,12 +146,13 @@ fn document(manifest: &Manifest, standing: &Standing, drifts: &[Drift], age_ms: 
             "warnings": table.warnings,
             "kept_out": table.kept_out(),
             "rules": table.rules,
+            "fresh": seen.ages.get(name).map(|found| age(found, seen.now)),
         })
     });
     json!({
         "epoch": manifest.epoch,
         "now": manifest.now,
-        "age_ms": age_ms,
+        "age_ms": (seen.now - manifest.now).num_milliseconds(),
         "project": standing,
         "drift": drifts,
         "unbuilt": manifest.unbuilt.iter().map(|(name, unbuilt)| (name.to_string(), &unbuilt.reason)).collect::<std::collections::BTreeMap<_, _>>(),

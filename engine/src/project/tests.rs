@@ -1,3 +1,5 @@
+mod counting;
+mod hundred;
 mod reading;
 
 use std::collections::BTreeMap;

@@ -33,11 +33,15 @@ impl BronzeWatch {
                 self.tables.insert(name, table);
             }
         }
-        Ok(self
-            .tables
+        Ok(self.known())
+    }
+
+    /// The same as of the last look.
+    pub(super) fn known(&self) -> BTreeMap<TableName, u64> {
+        self.tables
             .iter()
             .map(|(name, table)| (name.clone(), table.version()))
-            .collect())
+            .collect()
     }
 
     /// Files that the versions after `from`, up to and with `to`, brought.

@@ -103,6 +103,8 @@ impl Refresher {
                 .await?;
             checks.extend(verdict.map(|verdict| (name.clone(), verdict)));
         }
+        self.note_ages(&mut next, intent, project, &mut checks)
+            .await?;
         let same = before.as_ref().is_some_and(|before| {
             before.project == next.project
                 && before.unbuilt == next.unbuilt
@@ -145,7 +147,16 @@ impl Refresher {
             }
             return Ok(None);
         }
-        let candidate = match self.candidate(next, intent, file, schema, &inputs).await {
+        let kept_rows = last.as_ref().filter(|last| {
+            last.schema.fields() == schema.fields()
+                && self.has_its_rows(file, last, &inputs, intent.now)
+        });
+        let computed_at = kept_rows.map(|last| last.computed_at);
+        let candidate = match kept_rows {
+            Some(last) => self.recheck(next, intent, file, schema, last).await,
+            None => self.candidate(next, intent, file, schema, &inputs).await,
+        };
+        let candidate = match candidate {
             Ok(candidate) => candidate,
             Err(error) if is_about_the_data(error.kind()) => {
                 self.found_same.insert(name.clone(), intent.now);
@@ -168,7 +179,7 @@ impl Refresher {
         self.commit_quarantine(next, intent, file, &candidate)
             .await?;
         let (version, state_is_new) = self.commit(intent, name, &candidate, last.as_ref()).await?;
-        if candidate.reads_clock && !state_is_new {
+        if candidate.reads_clock && !state_is_new && computed_at.is_none() {
             self.found_same.insert(name.clone(), intent.now);
         }
         if state_is_new {
@@ -182,6 +193,9 @@ impl Refresher {
             intent, file, attempt, inputs, version, candidate, verdict, last,
         );
         state.work = work;
+        if let Some(computed_at) = computed_at {
+            state.computed_at = computed_at;
+        }
         next.tables.insert(name.clone(), state);
         Ok(Some(checks))
     }

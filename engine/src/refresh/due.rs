@@ -79,20 +79,27 @@ impl Refresher {
         if let Some(selection) = &self.selection {
             return selection.full || state.attempt != attempt || state.reads_clock;
         }
-        let last = [state.computed_at, self.found_same.get(&file.name).copied()]
-            .into_iter()
-            .flatten()
-            .max()
-            .unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let age = now.signed_duration_since(last);
         if state.attempt == attempt {
-            return state.reads_clock && age >= self.clock_pause();
+            return state.reads_clock && self.is_past(&file.name, state, now);
         }
+        let age = self.age(&file.name, state, now);
         let pause = file.directives.trigger.at_most_every;
         let resting = pause.is_some_and(|pause| {
             Duration::from_std(pause).is_ok_and(|pause| age >= Duration::zero() && age < pause)
         });
         project_edited || !resting
+    }
+
+    /// Whether so much time has passed that the clock alone may have changed the table.
+    pub(super) fn is_past(&self, name: &TableName, state: &TableState, now: DateTime<Utc>) -> bool {
+        self.age(name, state, now) >= self.clock_pause()
+    }
+
+    /// How long ago the table was computed last.
+    fn age(&self, name: &TableName, state: &TableState, now: DateTime<Utc>) -> Duration {
+        let computed = [state.computed_at, self.found_same.get(name).copied()];
+        let last = computed.into_iter().flatten().max();
+        now.signed_duration_since(last.unwrap_or(DateTime::<Utc>::MIN_UTC))
     }
 }
 

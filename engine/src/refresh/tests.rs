@@ -1,5 +1,7 @@
+mod ages;
 mod edits;
 mod plans;
+mod rechecks;
 mod rules;
 
 use std::path::Path;

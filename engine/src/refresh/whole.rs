@@ -1,5 +1,6 @@
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
@@ -32,13 +33,29 @@ impl Refresher {
             .await?;
         let reads_clock = now::reads_clock(&plan)?;
         let plan = now::bind(plan, intent.now)?;
-        let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
+        let mut candidate = self.judged(next, intent, file, schema, plan, false).await?;
+        candidate.reads_clock = reads_clock;
+        Ok(candidate)
+    }
 
-        let physical = state.create_physical_plan(&plan).await?;
+    /// The rows of a plan, but for those that the table's rules keep out; only judged where they are the table's already.
+    pub(super) async fn judged(
+        &mut self,
+        next: &Manifest,
+        intent: &Intent,
+        file: &SqlFile,
+        schema: &SchemaRef,
+        plan: LogicalPlan,
+        only_judge: bool,
+    ) -> Result<Candidate> {
+        let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
+        let context = self.sessions.context([])?;
+        let physical = context.state().create_physical_plan(&plan).await?;
         let mut stream = execute_stream(physical, context.task_ctx())?;
         let mut table = self
             .rewrite(intent, &file.name, layout(file, schema))
             .await?;
+        table.as_it_is |= only_judge;
         let mut aside = match judged.has_quarantine() {
             true => {
                 let layout = layout(file, &quarantine::schema(schema));
@@ -58,7 +75,6 @@ impl Refresher {
         }
         let last = |name: &TableName| next.tables.get(name);
         let mut candidate = self.rewritten(table, last(&file.name)).await?;
-        candidate.reads_clock = reads_clock;
         candidate.tally = Some(judged.tally);
         if let Some(aside) = aside {
             let last = last(&file.name.quarantine());
@@ -80,7 +96,7 @@ impl Refresher {
             staged: table.stage(&layout),
             digest: RowsDigest::new(&layout.schema)?,
             layout,
-            committed,
+            as_it_is: committed,
             rows: 0,
         })
     }
@@ -96,7 +112,7 @@ impl Refresher {
             layout,
             staged,
             digest,
-            committed,
+            as_it_is,
             rows,
         } = rewrite;
         let adds = staged.finish().await?;
@@ -107,7 +123,7 @@ impl Refresher {
             last.digest.as_deref() == Some(&digest)
                 && last.schema.fields() == layout.schema.fields()
         });
-        let (files, change) = if committed {
+        let (files, change) = if as_it_is {
             (table.files()?, None)
         } else if same {
             let files = table.files()?;
@@ -143,8 +159,8 @@ struct Rewrite {
     layout: TableLayout,
     staged: StagedFiles,
     digest: RowsDigest,
-    /// Whether this epoch already committed it, before it was interrupted.
-    committed: bool,
+    /// Whether its last version is the next one: this epoch already committed it, or its rows stay.
+    as_it_is: bool,
     rows: u64,
 }
 
@@ -155,7 +171,7 @@ impl Rewrite {
         }
         self.digest.add(batch)?;
         self.rows += batch.num_rows() as u64;
-        if !self.committed {
+        if !self.as_it_is {
             self.staged.write(batch).await?;
         }
         Ok(())
