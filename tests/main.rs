@@ -7,6 +7,7 @@ mod first_half_hour;
 mod outsider;
 mod project;
 mod proof;
+mod quality;
 mod tidy;
 mod trials;
 mod truth;

@@ -112,6 +112,11 @@ impl Outsider {
         }
     }
 
+    /// Hands over a message of any content.
+    pub(crate) fn send_bytes(&mut self, table: &str, key: &[u8], value: &[u8]) {
+        self.deliver(table, key, Some(value));
+    }
+
     fn deliver(&mut self, table: &str, key: &[u8], value: Option<&[u8]>) {
         let topic = format!("sportsdata.public.{table}");
         let mut record = BaseRecord::with_opaque_to(&topic, self.sent).key(key);

@@ -149,16 +149,17 @@ async fn print(
 fn bronze_table(topic: &str, manifest: &Manifest) -> engine::Result<TableName> {
     let last = topic.rsplit('.').next().unwrap_or(topic);
     let known = manifest.tables.keys().filter(|name| name.is_bronze());
-    known
-        .clone()
-        .find(|name| name.name() == last)
-        .cloned()
-        .ok_or_else(|| {
-            let names: Vec<String> = known.map(ToString::to_string).collect();
-            Error::new(
-                ErrorKind::NotFound,
-                format!("there is no bronze table of the topic \"{topic}\""),
-            )
-            .hint(format!("The bronze tables are {}.", names.join(", ")))
-        })
+    if let Some(known) = known.clone().find(|name| name.name() == last) {
+        return Ok(known.clone());
+    }
+    if let Ok(name) = TableName::new("bronze", last) {
+        // Says which name is near.
+        manifest.table(&name)?;
+    }
+    let names: Vec<String> = known.map(ToString::to_string).collect();
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!("there is no bronze table of the topic \"{topic}\""),
+    )
+    .hint(format!("The bronze tables are {}.", names.join(", "))))
 }

@@ -181,9 +181,10 @@ fn kept_out(manifest: &Manifest, name: &TableName) -> u64 {
 /// # Errors
 /// `NotFound` for what is no table of the project that was built.
 fn table_of<'a>(manifest: &'a Manifest, name: &TableName) -> engine::Result<&'a TableState> {
-    match manifest.tables.get(name) {
-        Some(state) if !name.is_bronze() && !name.is_made_by_refresh() => Ok(state),
-        _ => Err(Error::new(
+    let found = manifest.table(name)?;
+    match !name.is_bronze() && !name.is_made_by_refresh() {
+        true => Ok(found),
+        false => Err(Error::new(
             ErrorKind::NotFound,
             format!("\"{name}\" is no table of the SQL project that was built"),
         )

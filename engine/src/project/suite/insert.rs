@@ -4,6 +4,7 @@ use std::path::Path;
 use super::{ImportedRule, ImportedSuite, LeftOut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
+use crate::nearest;
 use crate::project::check::PLANNING_MEMORY;
 use crate::project::{Diagnostic, Project, SourcesLock, SqlFile, check_project};
 use crate::session::{Sessions, SourceConfig};
@@ -33,11 +34,16 @@ impl ImportedSuite {
         let lock = SourcesLock::load(folder)?;
         let sessions = Sessions::new(source.zone()?, PLANNING_MEMORY)?;
         let Some(file) = project.file(table) else {
+            let names: Vec<String> = project.names().map(ToString::to_string).collect();
+            let near = nearest::name(&table.to_string(), names.iter().map(String::as_str));
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("the SQL project has no sound file for \"{table}\""),
             )
-            .hint("`sportlake check` tells what is wrong with a file."));
+            .hint(match near {
+                Some(near) => format!("Did you mean \"{near}\"?"),
+                None => "`sportlake check` tells what is wrong with a file.".to_owned(),
+            }));
         };
         let mut left_out = self.left_out;
         let (mut rules, known): (Vec<_>, Vec<_>) = self.rules.into_iter().partition(|rule| {
