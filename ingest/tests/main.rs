@@ -2,6 +2,7 @@
 
 mod bad_messages;
 mod generations;
+mod interruptions;
 mod offsets;
 mod reading;
 mod replay;

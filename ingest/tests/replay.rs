@@ -1,10 +1,15 @@
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
 use arrow::array::{StringArray, TimestampMicrosecondArray, new_null_array};
 use engine::bronze::{self, BronzeTable};
-use engine::{Asked, Lake, Lease, Request, Role, dead_letters};
-use std::sync::Arc;
+use engine::{
+    Asked, Lake, Lease, ProjectConfig, Reader, ReaderConfig, RefreshConfig, Refresher, Request,
+    Role, SourceConfig, Turn, dead_letters,
+};
+use futures::TryStreamExt;
 
 use crate::support::{Broker, Ingest, Row, Sent, TestLake, clock, envelope, in_time, quick, rows};
 
@@ -14,9 +19,9 @@ fn all() -> Request {
     Request::ReplayDeadLetters { tables: Vec::new() }
 }
 
-/// A row that an older program could not read and this one can.
-async fn put_misjudged(lake: &Lake, lease: &Lease, offset: i64) {
-    let good = envelope(offset);
+/// An event of the row `id` that an older program could not read and this one can.
+async fn put_misjudged(lake: &Lake, lease: &Lease, offset: i64, id: i64) {
+    let good = envelope(id);
     let columns = bronze::schema();
     let columns: Vec<ArrayRef> = columns
         .fields()
@@ -56,7 +61,7 @@ async fn a_message_that_can_be_read_now_is_a_dead_letter_no_more() {
     let place = TestLake::new();
     let lake = place.open().await;
     let lease = Lease::acquire(&lake, Role::Ingest).expect("free");
-    put_misjudged(&lake, &lease, 7).await;
+    put_misjudged(&lake, &lease, 7, 7).await;
     let name = "bronze.employees".parse().expect("a name");
     assert_eq!(
         dead_letters(&lake, &name)
@@ -143,4 +148,108 @@ async fn a_running_ingest_replays_beside_what_it_reads() {
     assert_eq!(offsets, [0, 1, 1, 1, 2]);
     ingest.stop().await;
     broker.stop().await;
+}
+
+const EMPLOYEES: &str = "-- @key id
+-- @cdc sequence by generation, source_lsn, _offset; delete when op = 'd'
+SELECT CAST(after ->> 'id' AS BIGINT) AS id, _offset AS stands_on FROM bronze.employees";
+
+async fn refresher(lake: &Lake, folder: &Path) -> Refresher {
+    std::fs::create_dir_all(folder.join("silver")).expect("created");
+    std::fs::write(folder.join("silver/employees.sql"), EMPLOYEES).expect("written");
+    let lock = "format = 1\n[bronze.employees]\ntopic = \"sportsdata.public.employees\"\n";
+    std::fs::write(folder.join("sources.lock"), lock).expect("written");
+    let project = ProjectConfig {
+        path: folder.to_owned(),
+    };
+    let lease = Lease::acquire(lake, Role::Refresh).expect("free");
+    let (config, source) = (RefreshConfig::default(), SourceConfig::default());
+    let refresher = Refresher::open(lake.clone(), lease, &project, &config, &source, clock());
+    refresher.await.expect("a refresher")
+}
+
+/// Rows of a query at the newest epoch.
+async fn queried(lake: &Lake, sql: &str) -> String {
+    let (config, source) = (ReaderConfig::default(), SourceConfig::default());
+    let reader = Reader::new(lake.clone(), &config, &source).expect("a reader");
+    let session = reader.session(reader.latest().await.expect("an epoch"));
+    let statement = session.expect("a session").prepare(sql).await;
+    let stream = statement.expect("a statement").execute().await;
+    let rows: Vec<RecordBatch> = stream.expect("running").try_collect().await.expect("rows");
+    let text = arrow::util::pretty::pretty_format_batches(&rows).expect("text");
+    let lines = text.to_string();
+    let values = lines.lines().skip(3).filter(|line| line.starts_with("| "));
+    let values: Vec<String> = values
+        .map(|line| {
+            line.trim_matches('|')
+                .split('|')
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join(",")
+        })
+        .collect();
+    values.join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replayed_message_folds_once_and_by_its_own_place() {
+    let place = TestLake::new();
+    let lake = place.open().await;
+    let lease = Lease::acquire(&lake, Role::Ingest).expect("free");
+    let folder = tempfile::tempdir().expect("a folder");
+    put_misjudged(&lake, &lease, 8, 1).await;
+    put_misjudged(&lake, &lease, 3, 2).await;
+    let mut refresher = refresher(&lake, folder.path()).await;
+    let people = "SELECT id, stands_on FROM silver.employees ORDER BY id";
+    refresher.turn().await.expect("a turn");
+    assert_eq!(
+        queried(&lake, people).await,
+        "",
+        "dead letters are no events"
+    );
+
+    ingest::fulfil(&lake, &lease, &all(), &clock())
+        .await
+        .expect("replayed");
+    refresher.turn().await.expect("a turn");
+    assert_eq!(queried(&lake, people).await, "1,8 2,3");
+    let place =
+        "SELECT _offset, count(*), count(error) FROM bronze.employees GROUP BY 1 ORDER BY 1";
+    assert_eq!(
+        queried(&lake, place).await,
+        "3,2,1 8,2,1",
+        "both attempts are kept"
+    );
+
+    // An older event of one and a newer of the other come only now, as second attempts.
+    put_misjudged(&lake, &lease, 5, 1).await;
+    put_misjudged(&lake, &lease, 4, 2).await;
+    refresher.turn().await.expect("a turn");
+    assert_eq!(queried(&lake, people).await, "1,8 2,3");
+    ingest::fulfil(&lake, &lease, &all(), &clock())
+        .await
+        .expect("replayed");
+    refresher.turn().await.expect("a turn");
+    assert_eq!(
+        queried(&lake, people).await,
+        "1,8 2,4",
+        "order is that of the places"
+    );
+    ingest::fulfil(&lake, &lease, &all(), &clock())
+        .await
+        .expect("nothing left");
+    assert!(matches!(
+        refresher.turn().await.expect("a turn"),
+        Turn::Quiet
+    ));
+
+    // From the start, with all attempts side by side.
+    let again = Request::Refresh {
+        tables: Vec::new(),
+        full: true,
+    };
+    refresher.fulfil(&again).await.expect("made anew");
+    assert_eq!(queried(&lake, people).await, "1,8 2,4");
+    let letters = "SELECT count(*) FROM bronze.dead_letters";
+    assert_eq!(queried(&lake, letters).await, "0");
 }

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use changes::{KafkaConfig, Purpose};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -85,6 +85,21 @@ impl Broker {
             .expect("an answer");
         for topic in created {
             topic.expect("created");
+        }
+    }
+
+    /// Gives a topic more partitions.
+    pub(crate) async fn grow(&self, topic: &str, partitions: usize) {
+        let grown = self
+            .admin()
+            .create_partitions(
+                &[NewPartitions::new(topic, partitions)],
+                &AdminOptions::new(),
+            )
+            .await
+            .expect("an answer");
+        for topic in grown {
+            topic.expect("grown");
         }
     }
 

@@ -1,6 +1,7 @@
 mod broker;
 mod bronze;
 mod pipeline;
+pub(crate) mod segment;
 
 pub(crate) use broker::{Broker, Sent};
 pub(crate) use bronze::{Row, offsets, rows};
