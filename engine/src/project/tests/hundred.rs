@@ -35,7 +35,7 @@ FROM bronze.things_{number}
 fn report(number: usize) -> (String, String) {
     let [a, b, c] = [0, 7, 13].map(|step| (number + step) % FOLDS);
     let before = match number.checked_sub(1) {
-        Some(before) if number % 5 != 0 => format!("gold.report_{before}"),
+        Some(before) if !number.is_multiple_of(5) => format!("gold.report_{before}"),
         _ => "(SELECT CAST(0 AS BIGINT) AS id, CAST(0 AS DECIMAL(12, 2)) AS total)".to_owned(),
     };
     let text = format!(
