@@ -9,7 +9,7 @@ use crate::age::Age;
 use crate::epoch::{EpochLog, Freshness, Manifest, TableState, Work};
 use crate::error::{Error, Result};
 use crate::name::TableName;
-use crate::project::Expect;
+use crate::project::{Expect, RefreshPolicy};
 use crate::reader::Reader;
 
 /// Versions of a table that are looked back at.
@@ -39,6 +39,8 @@ pub struct Explained {
 pub enum Technique {
     /// Folds the messages that are new into the rows of their keys.
     Fold,
+    /// Folds all messages anew.
+    FoldAnew,
     /// Computes the whole query anew.
     Whole,
 }
@@ -47,6 +49,7 @@ impl Technique {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fold => "fold",
+            Self::FoldAnew => "fold anew",
             Self::Whole => "whole",
         }
     }
@@ -56,6 +59,9 @@ impl Technique {
         match self {
             Self::Fold => {
                 "@cdc: each new message replaces the row of its key; the messages before are not read again"
+            }
+            Self::FoldAnew => {
+                "@refresh full: all messages are folded anew whenever there is a new one"
             }
             Self::Whole => {
                 "the query is computed anew from its inputs whenever one of them changes, and written when the rows differ"
@@ -97,6 +103,7 @@ impl Reader {
             table: table.clone(),
             description: state.description.clone(),
             technique: match file.directives.cdc {
+                Some(_) if file.directives.refresh == RefreshPolicy::Full => Technique::FoldAnew,
                 Some(_) => Technique::Fold,
                 None => Technique::Whole,
             },

@@ -39,7 +39,7 @@ use crate::epoch::{FoldState, Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
-use crate::project::SqlFile;
+use crate::project::{RefreshPolicy, SqlFile};
 
 /// The part of the memory limit that the winners of a fold may take.
 const SHARE_OF_MEMORY: usize = 2;
@@ -107,7 +107,8 @@ impl Refresher {
         let layout = layout(file, &columns);
         let last = next.tables.get(&file.name);
         let declared = self.inputs_of_file(file);
-        let goes_on = !self.is_made_from_the_start();
+        let goes_on =
+            !self.is_made_from_the_start() && file.directives.refresh != RefreshPolicy::Full;
         let last = last.filter(|last| goes_on && builds_on(last, file, &layout, &declared, inputs));
         let from = last.map(|last| &last.inputs);
         let folding = Folding {

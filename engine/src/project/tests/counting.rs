@@ -34,7 +34,7 @@ SELECT * FROM (VALUES (1, 'a'), (1, 'a'), (1, 'a'), (2, 'a'), (NULL, 'b')) AS t 
         .expect("a session");
     let mut counts = Vec::new();
     for expect in &file.directives.expects {
-        let statement = expect.count(&file.name).expect("a query");
+        let statement = crate::project::count(expect, &file.name).expect("a query");
         let plan = context.state().statement_to_plan(statement).await;
         let frame = context.execute_logical_plan(plan.expect("planned")).await;
         let batches = frame.expect("run").collect().await.expect("run");

@@ -1,4 +1,4 @@
-//! Edits of rules alone: the rows that are there are judged anew, and no query runs.
+//! What is computed anew, and what is not: an edit of rules alone judges the rows that are there, and no query runs.
 
 use super::*;
 use crate::epoch::TableState;
@@ -21,9 +21,15 @@ fn state<'a>(manifest: &'a Manifest, name: &str) -> &'a TableState {
 
 /// Makes every query over silver fail, and every look at gold's own rows not.
 fn lose_silver(world: &World) {
-    let people = world.lake.root().join("silver/people");
-    for entry in std::fs::read_dir(people).expect("a table") {
+    lose_data(&world.lake.root().join("silver/people"));
+}
+
+fn lose_data(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            lose_data(&path);
+        }
         if path.extension().is_some_and(|kind| kind == "parquet") {
             std::fs::remove_file(path).expect("removed");
         }
@@ -118,4 +124,26 @@ async fn rules_that_keep_rows_out_move_rows_without_running_the_query() {
         Ok(_) => false,
     };
     assert!(queried, "the query must run, and its input is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_reads_what_is_new_unless_it_is_to_read_everything() {
+    for (policy, reads_again) in [("auto", false), ("full", true)] {
+        let mut world = World::new().await;
+        let people = format!("-- @refresh {policy}\n{PEOPLE}");
+        write(&world.sql("silver/people.sql"), &people);
+        let mut refresher = world.refresher().await;
+        world.events(&[(1, "c", ANNE)]).await;
+        publish(&mut refresher).await;
+        lose_data(&world.lake.root().join("bronze"));
+        world.events(&[(2, "c", BOB)]).await;
+        let turn = refresher.turn().await;
+        assert_eq!(turn.is_err(), reads_again, "{policy}: {turn:?}");
+        let config = (ReaderConfig::default(), SourceConfig::default());
+        let reader = Reader::new(world.lake.clone(), &config.0, &config.1).expect("a reader");
+        let newest = reader.latest().await.expect("an epoch");
+        let table = "silver.people".parse().expect("a name");
+        let explained = reader.explain(&newest, &table).await.expect("explained");
+        assert_eq!(explained.technique.reason().contains("anew"), reads_again);
+    }
 }
