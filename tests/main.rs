@@ -1,6 +1,7 @@
 //! The suites that cross crates, in one binary: each link of DataFusion costs seconds.
 
 mod cli;
+mod conformance;
 mod crash;
 mod edits;
 mod first_half_hour;

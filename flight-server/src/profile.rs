@@ -15,9 +15,11 @@ pub(crate) const PROFILE: &str = "profile";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// Every type of Arrow that drivers have in common: ADBC and JDBC.
+    /// Every type of Arrow that drivers have in common: ADBC.
     #[default]
     Arrow,
+    /// Times without a zone, in UTC: some versions of the driver cannot show a column of others.
+    Jdbc,
     /// Times without a zone, in UTC, because the driver shows others as texts it cannot convert; nested values as JSON.
     Odbc,
     /// Times in nanoseconds whatever they are, numbers as doubles: what the Grafana plugin reads without losing rows.
@@ -25,11 +27,12 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    pub(crate) const ALL: [Self; 3] = [Self::Arrow, Self::Odbc, Self::Grafana];
+    const ALL: [Self; 4] = [Self::Arrow, Self::Jdbc, Self::Odbc, Self::Grafana];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Arrow => "arrow",
+            Self::Jdbc => "jdbc",
             Self::Odbc => "odbc",
             Self::Grafana => "grafana",
         }
@@ -48,6 +51,7 @@ impl Profile {
         named.unwrap_or_else(|| match text("user-agent") {
             // The plugin says no more than its gRPC library; the drivers written in Go name themselves first.
             Some(agent) if agent.starts_with("grpc-go/") => Self::Grafana,
+            Some(agent) if agent.starts_with("grpc-java") => Self::Jdbc,
             _ => Self::Arrow,
         })
     }
@@ -74,11 +78,12 @@ impl Profile {
             return data_type.clone();
         }
         match (data_type, self) {
-            (nested, _) if nested.is_nested() => DataType::Utf8,
-            (DataType::Duration(_), _) => DataType::Utf8,
-            (DataType::Timestamp(..), Self::Odbc) => {
+            (DataType::Timestamp(..), Self::Odbc | Self::Jdbc) => {
                 DataType::Timestamp(TimeUnit::Microsecond, None)
             }
+            (other, Self::Jdbc) => other.clone(),
+            (nested, _) if nested.is_nested() => DataType::Utf8,
+            (DataType::Duration(_), _) => DataType::Utf8,
             (DataType::Timestamp(_, zone), Self::Grafana) => {
                 DataType::Timestamp(TimeUnit::Nanosecond, zone.clone())
             }
@@ -199,6 +204,14 @@ mod tests {
     }
 
     #[test]
+    fn jdbc_gets_times_without_a_zone_and_lists_as_they_are() {
+        let batch = of(Profile::Jdbc);
+        let zoneless = DataType::Timestamp(TimeUnit::Microsecond, None);
+        assert_eq!(batch.column(1).data_type(), &zoneless);
+        assert_eq!(batch.column(4).data_type(), rows().column(4).data_type());
+    }
+
+    #[test]
     fn grafana_gets_nanoseconds_and_doubles() {
         let batch = of(Profile::Grafana);
         let day = batch.column(2).as_primitive::<TimestampNanosecondType>();
@@ -219,6 +232,11 @@ mod tests {
         assert_eq!(Profile::of(&headers), Profile::Arrow);
         headers.insert("user-agent", "grpc-go/1.60.0".parse().expect("ascii"));
         assert_eq!(Profile::of(&headers), Profile::Grafana);
+        headers.insert(
+            "user-agent",
+            "grpc-java-netty/1.65.0".parse().expect("ascii"),
+        );
+        assert_eq!(Profile::of(&headers), Profile::Jdbc);
         headers.insert(PROFILE, "ODBC".parse().expect("ascii"));
         assert_eq!(Profile::of(&headers), Profile::Odbc);
         let adbc = "ADBC Flight SQL Driver v1.13.0 grpc-go/1.60.0";

@@ -258,6 +258,62 @@ def an_abandoned_reader_does_no_harm(uri):
 
 
 @check
+def a_result_is_read_by_its_partitions(uri):
+    with connect(uri) as connection, connection.cursor() as cursor:
+        partitions, schema = cursor.adbc_execute_partitions("SELECT value FROM range(0, 1000)")
+        assert schema.names == ["value"], schema
+        [partition] = partitions
+        cursor.adbc_read_partition(partition)
+        assert cursor.fetch_arrow_table().num_rows == 1000
+
+
+@check
+def a_running_statement_is_cancelled(uri):
+    with connect(uri) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(ENDLESS)
+            reader = cursor.fetch_record_batch()
+            assert next(reader).num_rows > 0
+            cursor.adbc_cancel()
+            try:
+                for _ in reader:
+                    pass
+            except (adbc_driver_manager.Error, pyarrow.ArrowException, OSError):
+                pass
+            else:
+                raise AssertionError("it ran to its end")
+        assert fetch(connection, "SELECT 1 AS n").num_rows == 1
+
+
+@check
+def the_sql_of_other_clients_is_read(uri):
+    statements = {
+        "SELECT TOP 1 {fn UCASE('a')} AS x, {d '2024-02-29'} AS y": ["A", datetime.date(2024, 2, 29)],
+        "SELECT date_add(DATE '2024-02-28', 1) AS x, nvl(NULL, 'b') AS y": [datetime.date(2024, 2, 29), "b"],
+        "SELECT CONVERT('1.5', SQL_DOUBLE) AS x, `value` AS y FROM range(3, 4)": [1.5, 3],
+    }
+    with connect(uri) as connection:
+        for sql, expected in statements.items():
+            table = fetch(connection, sql)
+            assert [table["x"][0].as_py(), table["y"][0].as_py()] == expected, sql
+        assert fetch(connection, "SHOW DATABASES").to_pylist() == [{"database_name": "sportlake"}]
+        named = fetch(connection, "SELECT year(DATE '2024-02-29')")
+        assert named.schema.names == ["year(DATE '2024-02-29')"], named.schema
+
+
+@check
+def headers_choose_the_schema_and_the_shape(uri):
+    header = adbc_driver_flightsql.DatabaseOptions.RPC_CALL_HEADER_PREFIX.value
+    with connect(uri, db_kwargs={header + "schema": "gold", header + "profile": "grafana"}) as connection:
+        assert connection.adbc_current_db_schema == "gold"
+        table = fetch(connection, "SELECT DATE '2024-02-29' AS d, CAST(1.5 AS DECIMAL(12, 2)) AS m")
+        assert table.schema.types == [pyarrow.timestamp("ns"), pyarrow.float64()], table.schema
+    with connect(uri) as connection:
+        table = fetch(connection, "SELECT DATE '2024-02-29' AS d, CAST(1.5 AS DECIMAL(12, 2)) AS m")
+        assert table.schema.types == [pyarrow.date32(), pyarrow.decimal128(12, 2)], table.schema
+
+
+@check
 def signing_in_and_session_options_work(uri):
     option = adbc_driver_flightsql.ConnectionOptions.OPTION_SESSION_OPTION_PREFIX.value
     with connect(uri, db_kwargs={"username": "anna", "password": "secret"}) as connection:
