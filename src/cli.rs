@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     Context, apply, check, completions, dlq, expectations, explain, generate, hr, ingest, plan,
-    quarantine, query, refresh, serve, sources, status, test, up, validate, why,
+    quarantine, query, refresh, serve, sources, status, test, up, user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Generate(generate::Command),
     Ingest(ingest::Command),
     Serve(serve::Command),
+    User(user::Command),
     Completions(completions::Command),
 }
 
@@ -80,7 +81,7 @@ impl Command {
             Self::Test(command) => command.run(context).await,
             Self::Refresh(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
-            Self::Validate(command) => command.run(context).await,
+            Self::Validate(command) => Box::pin(command.run(context)).await,
             Self::Expectations(command) => command.run(context).await,
             Self::Quarantine(command) => command.run(context).await,
             Self::Dlq(command) => command.run(context).await,
@@ -92,6 +93,7 @@ impl Command {
             Self::Generate(command) => command.run(context).await,
             Self::Ingest(command) => command.run(context).await,
             Self::Serve(command) => command.run(context).await,
+            Self::User(command) => command.run(&context),
             Self::Completions(command) => command.run(),
         }
     }

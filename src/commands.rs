@@ -17,6 +17,7 @@ pub(crate) mod sources;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;
+pub(crate) mod user;
 pub(crate) mod validate;
 pub(crate) mod why;
 
@@ -63,7 +64,8 @@ impl Context {
     }
 
     pub(crate) fn reader(&self, lake: Lake) -> engine::Result<Reader> {
-        Reader::new(lake, &self.config.read, &self.config.source)
+        let reader = Reader::new(lake, &self.config.read, &self.config.source)?;
+        Ok(reader.with_policies(&self.config.sql.path))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::project::{PATIENCE, Project, Running, text};
+use crate::sign_in;
 
 const README: &str = include_str!("../README.md");
 
@@ -42,9 +43,14 @@ fn a_newcomer_gets_to_numbers_and_changes_them() {
 
     let before = number(&project, "SELECT nb_activites FROM gold.indicateurs");
     up.kill();
+    let bu = project
+        .rows("SELECT min(bu) FROM gold.eligibilites")
+        .remove(0);
+    let token = sign_in::a_manager_is_added(&project, &bu);
     let mut up = project.start(&["up"]);
-    Addresses::read(&mut up);
+    let addresses = Addresses::read(&mut up);
     nothing_is_lost_or_repeated(&project, &mut up, before);
+    sign_in::a_manager_sees_no_salary(&project, &addresses.flight, &bu, &token);
     ctrl_c_ends_it(up);
 }
 

@@ -9,6 +9,7 @@ mod outsider;
 mod project;
 mod proof;
 mod quality;
+mod sign_in;
 mod tidy;
 mod trials;
 mod truth;

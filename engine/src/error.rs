@@ -104,6 +104,16 @@ impl From<DataFusionError> for Error {
                 Err(other) => Self::new(ErrorKind::Internal, other.to_string()),
             };
         }
+        // One of ours that came up through a join or a sort, which share theirs.
+        if let DataFusionError::External(inner) = error.find_root()
+            && let Some(ours) = inner.downcast_ref::<Self>()
+        {
+            let told = Self::new(ours.kind, ours.message.clone());
+            return match &ours.hint {
+                Some(hint) => told.hint(hint.clone()),
+                None => told,
+            };
+        }
         let message = match error.find_root() {
             DataFusionError::SQL(parser, _) => plain(&parser.to_string()),
             DataFusionError::SchemaError(schema, _) => {

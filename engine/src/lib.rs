@@ -24,6 +24,7 @@ mod nearest;
 mod overlay;
 mod pinned;
 mod plan;
+pub mod policies;
 mod principal;
 pub mod project;
 mod quarantine;
@@ -40,6 +41,7 @@ mod store;
 pub mod trial;
 mod validate;
 mod why;
+mod without_values;
 
 use sql_files::table_name as name;
 
@@ -67,3 +69,4 @@ pub use sql_type::{name as sql_type_name, precision_and_scale};
 pub use statement::Statement;
 pub use validate::{RuleResult, Validation};
 pub use why::{Formula, Input, Part, RuleVerdict, Why};
+pub use without_values::without_values;

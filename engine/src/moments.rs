@@ -32,9 +32,11 @@ impl Session {
             let manifest = match travel.at {
                 At::Epoch(epoch) => self.reader().epoch(epoch).await?,
                 At::Timestamp(time) => self.reader().epoch_at(time).await?,
+                // Whether a table that is not seen has a version is not told either.
+                At::Version(_) if !self.shows(schema, table) => return Err(nowhere(travel)),
                 At::Version(version) => self.at_version(&name, version).await?,
             };
-            let session = self.at(manifest)?;
+            let session = self.at(manifest).await?;
             let catalog = session.context().catalog(CATALOG);
             let provider = match catalog.and_then(|catalog| catalog.schema(schema)) {
                 Some(schema) => schema.table(table).await?,
@@ -44,6 +46,11 @@ impl Session {
             named.push((schema.to_owned(), travel.alias.clone(), provider));
         }
         Ok(named)
+    }
+
+    fn shows(&self, schema: &str, table: &str) -> bool {
+        let mut shown = self.tables().iter();
+        shown.any(|info| info.schema == schema && info.name == table)
     }
 
     /// This epoch, with one table at an older version.

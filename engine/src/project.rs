@@ -24,7 +24,7 @@ use sqlparser::ast::Statement;
 pub(crate) use check::check_project;
 pub use check::{CheckedProject, CheckedTable, check};
 pub(crate) use json_fields::field_uses;
-pub(crate) use load::table_of;
+pub(crate) use load::{TextFile, read_text, table_of};
 pub(crate) use locate::locate;
 pub use lock::{BronzeSource, FieldType, LOCK_FILE, SourcesLock};
 pub use planning::stored_type;

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -12,8 +14,9 @@ use crate::epoch::{EpochLog, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::front::{self, Read};
 use crate::lake::Lake;
-use crate::name::{CATALOG, TableName};
+use crate::name::{CATALOG, DEFAULT_SCHEMA, TableName};
 use crate::pinned::PinnedTable;
+use crate::policies::{InForce, PolicyFile};
 use crate::principal::Principal;
 use crate::refresh::{Standing, stored_texts};
 use crate::session::{Sessions, SourceConfig, beside, describe, in_schema, public_views};
@@ -46,6 +49,8 @@ pub struct Reader {
     sessions: Sessions,
     snapshots: Snapshots,
     newest: Arc<Mutex<Option<Arc<Manifest>>>>,
+    /// Who sees what; nobody but operators sees anything without.
+    policies: Option<PolicyFile>,
 }
 
 impl Reader {
@@ -63,6 +68,7 @@ impl Reader {
             sessions,
             snapshots: Snapshots::new(&lake),
             newest: Arc::default(),
+            policies: None,
             lake,
         }
     }
@@ -138,21 +144,69 @@ impl Reader {
         Standing::read(&self.lake).await
     }
 
+    /// The same, with the policies of a project's folder in force for whoever is no operator.
+    #[must_use]
+    pub fn with_policies(mut self, folder: &Path) -> Self {
+        self.policies = Some(PolicyFile::new(folder));
+        self
+    }
+
+    /// A number that changes whenever `principal` may see something else of the same epoch.
+    pub async fn policies_of(&self, manifest: &Manifest, principal: &Principal) -> Result<u64> {
+        match principal.is_operator() {
+            true => Ok(0),
+            false => Ok(self.policies_in_force(manifest).await?.generation),
+        }
+    }
+
     /// A session that sees of one epoch what `principal` may see.
     ///
     /// # Errors
-    /// `PermissionDenied` for whoever is no operator: there are no policies that grant anything.
-    pub fn session_of(&self, manifest: Arc<Manifest>, principal: &Principal) -> Result<Session> {
+    /// `Unavailable` while no policies are in force, or they do not fit the epoch.
+    pub async fn session_of(
+        &self,
+        manifest: Arc<Manifest>,
+        principal: &Principal,
+    ) -> Result<Session> {
+        let whole = self.session(manifest.clone())?;
         if principal.is_operator() {
             return Ok(Session {
                 principal: principal.clone(),
-                ..self.session(manifest)?
+                ..whole
             });
         }
-        Err(Error::new(
-            ErrorKind::PermissionDenied,
-            format!("\"{}\" may see nothing", principal.name()),
-        ))
+        let in_force = self.policies_in_force(&manifest).await?;
+        let InForce {
+            policies, names, ..
+        } = &in_force;
+        let granted = policies.granted(principal, &whole, names, &self.sessions);
+        let granted = Box::pin(granted).await?;
+        let infos = granted.iter().map(|granted| {
+            let mut info = TableInfo::new(&granted.name, granted.table.as_ref(), &manifest);
+            if !info.key.iter().all(|column| granted.plain.contains(column)) {
+                info.key.clear();
+            }
+            info
+        });
+        let mut tables: Vec<TableInfo> = infos.collect();
+        tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        let schemas: BTreeSet<String> = tables.iter().map(|info| info.schema.clone()).collect();
+        let schemas = schemas.iter().map(String::as_str).chain([DEFAULT_SCHEMA]);
+        let seen = granted
+            .into_iter()
+            .map(|granted| (granted.name, granted.table as _));
+        let context = self.sessions.context_of(schemas, seen)?;
+        Session::open(self, manifest, principal.clone(), context, tables.into())
+    }
+
+    async fn policies_in_force(&self, asked: &Manifest) -> Result<InForce> {
+        let Some(policies) = &self.policies else {
+            let message = "no policies are in force, so no role sees anything";
+            return Err(Error::new(ErrorKind::PermissionDenied, message));
+        };
+        let newest = self.latest().await?;
+        let judged = policies.in_force(&self.lake, &self.sessions, &newest, asked);
+        Box::pin(judged).await
     }
 
     /// A session that sees every table as of one epoch.
@@ -330,8 +384,8 @@ impl Session {
     }
 
     /// What the same reader sees of another epoch.
-    pub(crate) fn at(&self, manifest: Arc<Manifest>) -> Result<Self> {
-        self.reader.session_of(manifest, &self.principal)
+    pub(crate) async fn at(&self, manifest: Arc<Manifest>) -> Result<Self> {
+        Box::pin(self.reader.session_of(manifest, &self.principal)).await
     }
 
     /// The same session, with unqualified names looked up in `schema`.

@@ -39,6 +39,7 @@ use tracing::{debug, error, info};
 use self::bronze_watch::BronzeWatch;
 use self::in_force::{Edit, InForce};
 pub(crate) use self::in_force::{differing, stored_project, stored_texts};
+pub(crate) use self::quality::results_schema;
 pub use self::rebuilds::Rebuild;
 pub(crate) use self::rebuilds::{affected, rebuilds};
 use self::requested::Wanted;

@@ -116,22 +116,29 @@ impl Sessions {
         &self,
         tables: impl IntoIterator<Item = (TableName, Arc<dyn TableProvider>)>,
     ) -> Result<SessionContext> {
-        let mut schemas: BTreeMap<&str, Arc<MemorySchemaProvider>> = LAYERS
-            .iter()
-            .map(|layer| (*layer, Arc::new(MemorySchemaProvider::new())))
+        let mut tables: Vec<_> = tables.into_iter().collect();
+        if let Some(letters) = dead_letters::view(&tables)? {
+            tables.push((TableName::dead_letters(), letters));
+        }
+        self.context_of(LAYERS, tables)
+    }
+
+    /// A session of these schemas that sees exactly `tables` of them: the dead letters too only where they are among them.
+    pub(crate) fn context_of<'a>(
+        &self,
+        schemas: impl IntoIterator<Item = &'a str>,
+        tables: impl IntoIterator<Item = (TableName, Arc<dyn TableProvider>)>,
+    ) -> Result<SessionContext> {
+        let mut schemas: BTreeMap<&str, Arc<MemorySchemaProvider>> = schemas
+            .into_iter()
+            .map(|schema| (schema, Arc::new(MemorySchemaProvider::new())))
             .collect();
-        let tables: Vec<_> = tables.into_iter().collect();
-        let letters = dead_letters::view(&tables)?;
         for (name, provider) in tables {
             if let Some(schema) = schemas.get_mut(name.schema())
                 && !schema.table_exist(name.name())
             {
                 schema.register_table(name.name().to_owned(), provider)?;
             }
-        }
-        let name = TableName::dead_letters();
-        if let (Some(view), Some(schema)) = (letters, schemas.get(name.schema())) {
-            schema.register_table(name.name().to_owned(), view)?;
         }
         let catalog = Arc::new(MemoryCatalogProvider::new());
         for (name, schema) in schemas {

@@ -10,11 +10,12 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
-use crate::errors;
+use crate::connection::Peer;
 use crate::session::{Caller, Sessions};
+use crate::{errors, metrics};
 
 /// A service that is asked only in the name of somebody. Every path goes through here, one that does not exist too.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Authenticated<S> {
     service: S,
     sessions: Arc<Sessions>,
@@ -51,12 +52,18 @@ where
         let sessions = self.sessions.clone();
         Box::pin(async move {
             let headers = MetadataMap::from_headers(request.headers().clone());
-            match sessions.authenticate(&headers).await {
+            let peer = request.extensions().get::<Peer>().cloned();
+            let peer = peer.unwrap_or(Peer::UNKNOWN);
+            match sessions.authenticate(&headers, &peer).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     service.call(request).await
                 }
-                Err(error) => Ok(errors::status(error).into_http()),
+                Err(error) => {
+                    let status = errors::status(error);
+                    metrics::observe_call("SignIn", status.code());
+                    Ok(status.into_http())
+                }
             }
         })
     }

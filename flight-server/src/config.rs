@@ -1,10 +1,12 @@
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use crate::connection::TlsFiles;
 use crate::ticket::TicketKey;
 
 /// The `[flight]` section.
@@ -13,7 +15,7 @@ use crate::ticket::TicketKey;
 pub struct FlightConfig {
     /// Address and port that Flight SQL clients connect to.
     pub listen: String,
-    /// Serves an address that other machines reach, although nobody signs in and nothing is encrypted.
+    /// Serves an address that other machines reach, although nobody signs in or nothing is encrypted.
     pub insecure: bool,
     /// Largest message a client may send, in bytes.
     pub max_message_bytes: usize,
@@ -29,7 +31,22 @@ pub struct FlightConfig {
     pub session_idle_seconds: u64,
     /// Seconds a statement may take, from planning to the last row the client takes.
     pub statement_timeout_seconds: u64,
-    /// Seals tickets, handles and tokens; none means a fresh key, and that they end with the process.
+    /// Who may sign in; `sportlake user` writes it. Where it is not there, whoever connects may do everything.
+    pub users: String,
+    /// Holds the key that seals tickets, handles and tokens; made at the first start. Empty for a fresh key, with which
+    /// they end with the process.
+    pub key_file: String,
+    /// Certificate of the server and those that signed it, PEM; empty for no TLS.
+    pub tls_certificate: String,
+    /// Private key of the certificate, PEM.
+    pub tls_key: String,
+    /// Certificates of the authority that signs those of clients, PEM; then only clients with one connect.
+    pub tls_client_authority: String,
+    /// Hours for which somebody who signed in need not do so again.
+    pub session_hours: u64,
+    /// One line for each sign-in and each statement; empty for none.
+    pub audit: String,
+    /// Instead of `key_file`.
     #[serde(skip)]
     pub key: Option<TicketKey>,
 }
@@ -46,6 +63,13 @@ impl Default for FlightConfig {
             max_sessions: 10_000,
             session_idle_seconds: 12 * 60 * 60,
             statement_timeout_seconds: 30 * 60,
+            users: "users.toml".to_owned(),
+            key_file: "./data/flight.key".to_owned(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            tls_client_authority: String::new(),
+            session_hours: 7 * 24,
+            audit: "./data/audit.jsonl".to_owned(),
             key: None,
         }
     }
@@ -64,6 +88,7 @@ impl FlightConfig {
             ("max_sessions", self.max_sessions as u64),
             ("session_idle_seconds", self.session_idle_seconds),
             ("statement_timeout_seconds", self.statement_timeout_seconds),
+            ("session_hours", self.session_hours),
         ];
         for (name, value) in limits {
             if value == 0 {
@@ -98,20 +123,55 @@ impl FlightConfig {
 
     /// Without users and TLS only this machine may connect.
     pub(crate) fn admit(&self, ip: std::net::IpAddr) -> Result<()> {
-        if ip.is_loopback() || self.insecure {
+        let users = !self.users.is_empty() && std::path::Path::new(&self.users).exists();
+        let tls = self.tls()?.is_some();
+        if ip.is_loopback() || self.insecure || (users && tls) {
             return Ok(());
         }
+        let lacking = match (users, tls) {
+            (false, false) => "there are no users and no TLS",
+            (false, true) => "there are no users",
+            _ => "there is no TLS",
+        };
         Err(Error::new(
             ErrorKind::PermissionDenied,
-            format!(
-                "flight.listen {ip} is reached by other machines, and there are no users and no TLS"
-            ),
+            format!("flight.listen {ip} is reached by other machines, and {lacking}"),
         )
-        .hint("Listen on 127.0.0.1, or set flight.insecure = true if anybody may read everything."))
+        .hint("Add users with `sportlake user add` and set flight.tls_certificate, or listen on 127.0.0.1; flight.insecure = true overrides."))
+    }
+
+    /// The files of the certificate; none for plain connections.
+    pub(crate) fn tls(&self) -> Result<Option<TlsFiles>> {
+        let file = |name: &String| (!name.is_empty()).then(|| PathBuf::from(name));
+        let authority = file(&self.tls_client_authority);
+        match (file(&self.tls_certificate), file(&self.tls_key)) {
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
+                certificate,
+                key,
+                client_authority: authority,
+            })),
+            (None, None) if authority.is_none() => Ok(None),
+            _ => Err(
+                Error::invalid("TLS needs flight.tls_certificate and flight.tls_key")
+                    .hint("Set both, and flight.tls_client_authority only beside them."),
+            ),
+        }
+    }
+
+    pub(crate) fn sealing_key(&self) -> Result<TicketKey> {
+        match (&self.key, self.key_file.as_str()) {
+            (Some(key), _) => Ok(key.clone()),
+            (None, "") => TicketKey::random(),
+            (None, path) => TicketKey::load_or_create(std::path::Path::new(path)),
+        }
     }
 
     pub(crate) fn statement_timeout(&self) -> Duration {
         Duration::from_secs(self.statement_timeout_seconds)
+    }
+
+    pub(crate) fn session_seconds(&self) -> i64 {
+        i64::try_from(self.session_hours.saturating_mul(60 * 60)).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn session_idle(&self) -> Duration {
@@ -141,6 +201,40 @@ mod tests {
             .expect_err("reachable");
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert!(error.hint_text().is_some());
+    }
+
+    #[test]
+    fn other_machines_need_users_and_tls() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let users = folder.path().join("users.toml");
+        std::fs::write(&users, "").expect("written");
+        let refusal = |users: &str, certificate: &str| {
+            let config = FlightConfig {
+                users: users.to_owned(),
+                tls_certificate: certificate.to_owned(),
+                tls_key: certificate.to_owned(),
+                ..listening("0.0.0.0:0", false)
+            };
+            config.validate().map_err(|error| error.to_string())
+        };
+        let users = users.display().to_string();
+        assert!(refusal(&users, "server.pem").is_ok());
+        for (users, certificate, lacking) in [
+            (users.as_str(), "", "there is no TLS"),
+            ("", "server.pem", "there are no users"),
+            ("nowhere.toml", "", "there are no users and no TLS"),
+        ] {
+            let refused = refusal(users, certificate).expect_err("refused");
+            assert!(refused.ends_with(lacking), "{refused}");
+        }
+        let half = FlightConfig {
+            tls_key: "key.pem".to_owned(),
+            ..FlightConfig::default()
+        };
+        assert_eq!(
+            half.validate().expect_err("half").kind(),
+            ErrorKind::InvalidRequest
+        );
     }
 
     #[test]

@@ -5,24 +5,33 @@
 //! No state that a client depends on is kept but session options: tickets and prepared handles are
 //! sealed and hold what they need. Only this crate names tonic.
 
+mod attempts;
+mod audit;
 mod authenticated;
 mod columns;
 mod config;
+mod connection;
 mod encode;
 mod errors;
 mod metadata;
 mod metrics;
+mod password;
 mod profile;
 mod query_runtime;
 mod running;
 mod server;
 mod service;
 mod session;
+mod sign_in;
 mod sql_info;
 mod statement;
 mod ticket;
+mod user_file;
 mod wrapper;
 
 pub use config::FlightConfig;
+pub use connection::certificate_fingerprint;
+pub use password::hash_password;
 pub use server::serve;
-pub use ticket::TicketKey;
+pub use ticket::{TicketKey, issue_token};
+pub use user_file::{IssuedToken, User, Users};

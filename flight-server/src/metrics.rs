@@ -7,7 +7,7 @@
 //! | `flight_statements_running` | up-down counter | |
 //! | `flight_rows` | counter | |
 //! | `flight_bytes` | counter, bytes of record batches | |
-//! | `flight_calls` | counter | `call`: the RPC, `code`: the gRPC code |
+//! | `flight_calls` | counter | `call`: the RPC, or SignIn where that is refused, `code`: the gRPC code |
 //! | `flight_sessions` | up-down counter | |
 
 use std::sync::LazyLock;
@@ -29,7 +29,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Failed => "failed",

@@ -1,20 +1,25 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use engine::{Error, ErrorKind, Reader, Result};
+use engine::{Clock, Error, ErrorKind, Reader, Result};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::audit::Audit;
 use crate::authenticated::Authenticated;
 use crate::config::FlightConfig;
+use crate::connection;
 use crate::service::SqlService;
 use crate::session::Sessions;
+use crate::sign_in::SignIn;
 use crate::statement::Statements;
 use crate::ticket::TicketKey;
+use crate::user_file::Users;
 use crate::wrapper::Endpoint;
 
 /// How often a silent client is asked whether it is there, and how long it may take to say so.
@@ -26,34 +31,49 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Serves Flight SQL on `listener` until `shutdown`.
 ///
 /// # Errors
-/// `PermissionDenied` when other machines reach the listener and `config.insecure` is not set;
+/// `PermissionDenied` when other machines reach the listener without users and TLS, and `config.insecure` is not set;
 /// `InvalidRequest` for a configuration that cannot serve; `Unavailable` when accepting fails.
 pub async fn serve(
     listener: TcpListener,
     reader: Reader,
     config: FlightConfig,
+    clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<()> {
     config.validate()?;
     let address = listener.local_addr().map_err(unavailable)?;
     config.admit(address.ip())?;
-    tracing::info!(%address, "flight sql is served");
-    tracing::warn!(%address, "nobody signs in: whoever can connect reads everything");
-
-    let key = match &config.key {
-        Some(key) => key.clone(),
-        None => TicketKey::random()?,
+    let tls = config.tls()?.map(|files| files.acceptor()).transpose()?;
+    let users = match config.users.as_str() {
+        "" => None,
+        path => Users::load(Path::new(path))?,
     };
-    let sessions = Sessions::new(key.clone(), TicketKey::random()?.first_id(), &config);
+    tracing::info!(%address, tls = tls.is_some(), "flight sql is served");
+    if users.is_none() {
+        tracing::warn!(%address, "nobody signs in: whoever can connect reads everything");
+    }
+
+    let key = config.sealing_key()?;
+    let audit = Audit::open(Path::new(&config.audit), clock.clone())?;
+    let sign_in =
+        users.map(|users| SignIn::open(config.users.clone().into(), users, key.clone(), clock));
+    let first_id = TicketKey::random()?.first_id();
+    let sessions = Sessions::new(
+        key.clone(),
+        first_id,
+        &config,
+        sign_in.transpose()?,
+        audit.clone(),
+    );
     let sessions = Arc::new(sessions);
-    let statements = Statements::new(reader, key, &config, shutdown.clone())?;
+    let statements = Statements::new(reader, key, &config, shutdown.clone(), audit)?;
     let endpoint = Endpoint(SqlService {
         statements,
         sessions: sessions.clone(),
     });
     let service =
         FlightServiceServer::new(endpoint).max_decoding_message_size(config.max_message_bytes);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = ReceiverStream::new(connection::accept(listener, tls, shutdown.clone()));
     let server = Server::builder()
         .max_concurrent_streams(config.max_calls_per_connection)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

@@ -3,7 +3,7 @@
 pub(crate) mod messages;
 
 use std::collections::HashMap;
-use std::future::Ready;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,12 @@ use engine::{CATALOG, Principal, Result};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
+use crate::audit::Audit;
 use crate::config::FlightConfig;
+use crate::connection::Peer;
 use crate::metrics;
 use crate::profile::Profile;
+use crate::sign_in::{SignIn, SignedIn, credentials};
 use crate::ticket::{Purpose, SessionToken, TicketKey};
 
 /// Everybody, where there are no users.
@@ -55,14 +58,17 @@ impl SessionOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
+    pub(crate) from: IpAddr,
     session: Option<SessionToken>,
     pub(crate) options: SessionOptions,
 }
 
 /// Issues tokens and keeps the options of the sessions that set any.
-#[derive(Debug)]
 pub(crate) struct Sessions {
     key: TicketKey,
+    sign_in: Option<SignIn>,
+    audit: Audit,
+    session_seconds: i64,
     next_id: AtomicU64,
     max: usize,
     idle: Duration,
@@ -77,9 +83,20 @@ struct Kept {
 
 impl Sessions {
     /// `first_id` differs from start to start, so that a token of an earlier one names no session.
-    pub(crate) fn new(key: TicketKey, first_id: u64, config: &FlightConfig) -> Self {
+    ///
+    /// Without `sign_in` there are no users: whoever calls is anonymous and may do everything.
+    pub(crate) fn new(
+        key: TicketKey,
+        first_id: u64,
+        config: &FlightConfig,
+        sign_in: Option<SignIn>,
+        audit: Audit,
+    ) -> Self {
         Self {
             key,
+            sign_in,
+            audit,
+            session_seconds: config.session_seconds(),
             next_id: AtomicU64::new(first_id),
             max: config.max_sessions,
             idle: config.session_idle(),
@@ -89,26 +106,53 @@ impl Sessions {
 
     /// A token for a caller who signs in.
     pub(crate) fn sign_in(&self, caller: &Caller) -> String {
+        self.audit
+            .signed_in(caller.principal.name(), caller.from, "ok");
         self.issue(caller.principal.name().to_owned()).1
     }
 
-    /// Who sends a call with these headers: the one place that says so.
+    /// Who sends a call with these headers over this connection: the one place that says so.
     ///
-    /// Without users everybody is anonymous and may do everything; a token only tells sessions apart, and one that is
-    /// not ours is no session, not a refusal.
-    pub(crate) fn authenticate(&self, headers: &MetadataMap) -> Ready<Result<Caller>> {
-        std::future::ready(Ok(self.caller(headers)))
+    /// # Errors
+    /// `Unauthenticated` for whoever is none of the users, where there are users.
+    pub(crate) async fn authenticate(&self, headers: &MetadataMap, peer: &Peer) -> Result<Caller> {
+        let Some(sign_in) = &self.sign_in else {
+            return Ok(self.anonymous(headers, peer));
+        };
+        let signed_in = sign_in.authenticate(headers, peer).await;
+        let SignedIn { principal, session } = signed_in.inspect_err(|_| {
+            let claimed = sign_in.claimed(headers);
+            self.audit.signed_in(&claimed, peer.address, "refused");
+        })?;
+        // A cookie tells sessions of one user apart; it signs nobody in.
+        let session = session.or_else(|| {
+            let session = self.opened(cookie(headers)?)?;
+            (session.user == principal.name()).then_some(session)
+        });
+        Ok(self.caller(principal, session, headers, peer))
     }
 
-    fn caller(&self, headers: &MetadataMap) -> Caller {
-        let tokens = bearer(headers).into_iter().chain(cookie(headers));
-        let session = tokens
-            .filter_map(|token| URL_SAFE_NO_PAD.decode(token).ok())
-            .find_map(|sealed| {
-                self.key
-                    .open::<SessionToken>(Purpose::Session, &sealed)
-                    .ok()
-            });
+    /// Without users a token only tells sessions apart, and one that is not ours is no session, not a refusal.
+    fn anonymous(&self, headers: &MetadataMap, peer: &Peer) -> Caller {
+        let tokens = credentials(headers, "bearer")
+            .into_iter()
+            .chain(cookie(headers));
+        let session = tokens.filter_map(|token| self.opened(token)).next();
+        self.caller(Principal::operator(ANONYMOUS), session, headers, peer)
+    }
+
+    fn opened(&self, token: &str) -> Option<SessionToken> {
+        let sealed = URL_SAFE_NO_PAD.decode(token).ok()?;
+        self.key.open(Purpose::Session, &sealed).ok()
+    }
+
+    fn caller(
+        &self,
+        principal: Principal,
+        session: Option<SessionToken>,
+        headers: &MetadataMap,
+        peer: &Peer,
+    ) -> Caller {
         let mut options = SessionOptions::of(headers);
         if let Some(session) = &session
             && let Some(kept) = self.kept.lock().get_mut(&session.id)
@@ -118,7 +162,8 @@ impl Sessions {
             options = kept.options.clone();
         }
         Caller {
-            principal: Principal::operator(ANONYMOUS),
+            principal,
+            from: peer.address,
             session,
             options,
         }
@@ -159,7 +204,21 @@ impl Sessions {
 
     fn issue(&self, user: String) -> (u64, String) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let sealed = self.key.seal(Purpose::Session, &SessionToken { id, user });
+        let (generation, expires) = match &self.sign_in {
+            Some(sign_in) => (
+                sign_in.generation_of(&user),
+                sign_in.now().saturating_add(self.session_seconds),
+            ),
+            None => (0, 0),
+        };
+        let token = SessionToken {
+            id,
+            user,
+            generation,
+            expires,
+            issued: String::new(),
+        };
+        let sealed = self.key.seal(Purpose::Session, &token);
         (id, URL_SAFE_NO_PAD.encode(sealed))
     }
 }
@@ -171,17 +230,6 @@ pub(crate) fn set_cookie(token: &str) -> String {
 
 fn header<'a>(headers: &'a MetadataMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-fn credentials<'a>(headers: &'a MetadataMap, scheme: &str) -> Option<&'a str> {
-    let (found, credentials) = header(headers, "authorization")?.split_once(' ')?;
-    found
-        .eq_ignore_ascii_case(scheme)
-        .then(|| credentials.trim())
-}
-
-fn bearer(headers: &MetadataMap) -> Option<&str> {
-    credentials(headers, "bearer")
 }
 
 fn cookie(headers: &MetadataMap) -> Option<&str> {
@@ -200,7 +248,7 @@ mod tests {
             max_sessions: max,
             ..FlightConfig::default()
         };
-        Sessions::new(TicketKey::new([3; 32]), 100, &config)
+        Sessions::new(TicketKey::new([3; 32]), 100, &config, None, Audit::none())
     }
 
     fn headers(name: &'static str, value: &str) -> MetadataMap {
@@ -219,31 +267,43 @@ mod tests {
     #[test]
     fn options_follow_the_token_as_bearer_or_cookie() {
         let sessions = sessions(10);
-        let token = sessions.sign_in(&sessions.caller(&MetadataMap::new()));
+        let token = sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
         let bearer = headers("authorization", &format!("Bearer {token}"));
-        let fresh = sessions.keep(&sessions.caller(&bearer), pinned(7));
+        let fresh = sessions.keep(&sessions.anonymous(&bearer, &Peer::UNKNOWN), pinned(7));
         assert_eq!(fresh, None);
-        assert_eq!(sessions.caller(&bearer).options, pinned(7));
+        assert_eq!(
+            sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
+            pinned(7)
+        );
         let cookie = headers("cookie", &format!("a=b; {COOKIE}={token}"));
-        assert_eq!(sessions.caller(&cookie).options, pinned(7));
-        sessions.close(&sessions.caller(&bearer));
-        assert_eq!(sessions.caller(&bearer).options, SessionOptions::default());
+        assert_eq!(
+            sessions.anonymous(&cookie, &Peer::UNKNOWN).options,
+            pinned(7)
+        );
+        sessions.close(&sessions.anonymous(&bearer, &Peer::UNKNOWN));
+        assert_eq!(
+            sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
+            SessionOptions::default()
+        );
     }
 
     #[test]
     fn who_never_signed_in_gets_a_token_with_the_first_option() {
         let sessions = sessions(10);
-        let nobody = sessions.caller(&MetadataMap::new());
+        let nobody = sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN);
         let token = sessions.keep(&nobody, pinned(7)).expect("a token");
         let bearer = headers("authorization", &format!("Bearer {token}"));
-        assert_eq!(sessions.caller(&bearer).options, pinned(7));
+        assert_eq!(
+            sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
+            pinned(7)
+        );
     }
 
     #[test]
     fn a_foreign_token_is_no_session() {
         let sessions = sessions(10);
         for value in ["Bearer abc", "Bearer", "Basic !!", "Nonsense x y"] {
-            let caller = sessions.caller(&headers("authorization", value));
+            let caller = sessions.anonymous(&headers("authorization", value), &Peer::UNKNOWN);
             assert!(caller.session.is_none(), "{value}");
         }
     }
@@ -251,7 +311,7 @@ mod tests {
     #[test]
     fn headers_are_options_of_who_set_none() {
         let sessions = sessions(10);
-        let token = sessions.sign_in(&sessions.caller(&MetadataMap::new()));
+        let token = sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
         let mut call = headers("authorization", &format!("Bearer {token}"));
         for (name, value) in [("database", CATALOG), ("schema", "gold"), ("epoch", "7")] {
             call.insert(name, value.parse().expect("ascii"));
@@ -260,12 +320,16 @@ mod tests {
             schema: Some("gold".to_owned()),
             ..pinned(7)
         };
-        assert_eq!(sessions.caller(&call).options, told);
-        sessions.keep(&sessions.caller(&call), pinned(8));
-        assert_eq!(sessions.caller(&call).options, pinned(8));
+        assert_eq!(sessions.anonymous(&call, &Peer::UNKNOWN).options, told);
+        sessions.keep(&sessions.anonymous(&call, &Peer::UNKNOWN), pinned(8));
+        assert_eq!(sessions.anonymous(&call, &Peer::UNKNOWN).options, pinned(8));
         let hive = headers("database", "silver");
         assert_eq!(
-            sessions.caller(&hive).options.schema.as_deref(),
+            sessions
+                .anonymous(&hive, &Peer::UNKNOWN)
+                .options
+                .schema
+                .as_deref(),
             Some("silver")
         );
     }
@@ -275,15 +339,16 @@ mod tests {
         let sessions = sessions(2);
         let tokens: Vec<String> = (1..=3)
             .map(|epoch| {
-                let token = sessions.sign_in(&sessions.caller(&MetadataMap::new()));
+                let token =
+                    sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
                 let bearer = headers("authorization", &format!("Bearer {token}"));
-                sessions.keep(&sessions.caller(&bearer), pinned(epoch));
+                sessions.keep(&sessions.anonymous(&bearer, &Peer::UNKNOWN), pinned(epoch));
                 token
             })
             .collect();
         let options = |token: &String| {
             let bearer = headers("authorization", &format!("Bearer {token}"));
-            sessions.caller(&bearer).options
+            sessions.anonymous(&bearer, &Peer::UNKNOWN).options
         };
         assert_eq!(options(&tokens[0]), SessionOptions::default());
         assert_eq!(options(&tokens[1]), pinned(2));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
+use crate::audit::{Asked, Audit};
 use crate::config::FlightConfig;
 use crate::encode::{self, DataStream};
 use crate::errors;
@@ -52,6 +54,7 @@ pub(crate) struct Statements {
     permits: Arc<Semaphore>,
     timeout: Duration,
     stopping: CancellationToken,
+    audit: Audit,
 }
 
 /// What a FlightInfo tells about a planned statement.
@@ -66,6 +69,7 @@ impl Statements {
         key: TicketKey,
         config: &FlightConfig,
         stopping: CancellationToken,
+        audit: Audit,
     ) -> Result<Self> {
         Ok(Self {
             queries: QueryRuntime::start(config.query_threads)?,
@@ -76,6 +80,7 @@ impl Statements {
             permits: Arc::new(Semaphore::new(config.max_statements)),
             timeout: config.statement_timeout(),
             stopping,
+            audit,
         })
     }
 
@@ -97,11 +102,13 @@ impl Statements {
             Some(epoch) => self.reader.epoch(epoch).await?,
             None => self.reader.latest().await?,
         };
-        let key = (principal.clone(), manifest.epoch, options.schema.clone());
+        let policies = self.reader.policies_of(&manifest, principal).await?;
+        let viewer = (principal.clone(), policies);
+        let key = (viewer, manifest.epoch, options.schema.clone());
         if let Some(kept) = self.epochs.get(&key) {
             return Ok(kept);
         }
-        let session = self.reader.session_of(manifest, principal)?;
+        let session = self.reader.session_of(manifest, principal).await?;
         let session = match &options.schema {
             Some(schema) => session.in_schema(schema)?,
             None => session,
@@ -121,7 +128,7 @@ impl Statements {
         caller: &Caller,
     ) -> Result<ActionCreatePreparedStatementResult> {
         let handle = unbound(sql, caller);
-        let (statement, _) = self.plan(&handle, caller, caller.options.epoch).await?;
+        let (statement, _) = self.asked(&handle, caller).await?;
         let schema = encode::wire_schema(&statement.schema(), profile_of(&handle));
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.key.seal(Purpose::Prepared, &handle),
@@ -159,7 +166,7 @@ impl Statements {
 
     async fn planned(&self, handle: PreparedHandle, caller: &Caller) -> Result<Planned> {
         let profile = profile_of(&handle);
-        let (statement, ticket) = self.plan(&handle, caller, caller.options.epoch).await?;
+        let (statement, ticket) = self.asked(&handle, caller).await?;
         Ok(Planned {
             ticket,
             schema: encode::wire_schema(&statement.schema(), profile),
@@ -172,6 +179,16 @@ impl Statements {
         own(&ticket.statement, caller)?;
         self.running.cancel(ticket.id);
         Ok(())
+    }
+
+    /// The plan of what a caller asks for; a refusal is logged here, an answer when it ends.
+    async fn asked(&self, handle: &PreparedHandle, caller: &Caller) -> Result<(Statement, Bytes)> {
+        let started = Instant::now();
+        let planned = self.plan(handle, caller, caller.options.epoch).await;
+        planned.inspect_err(|_| {
+            let asked = audited(handle, caller, caller.options.epoch);
+            self.audit.ended(&asked, None, started.elapsed(), "refused");
+        })
     }
 
     /// Executes a ticket. Dropping the stream ends the work.
@@ -190,7 +207,14 @@ impl Statements {
             .hint("Close results that are no longer read, or raise flight.max_statements.")
             .caused_by(err)
         })?;
-        let mut watch = Watch::start(self.timeout, self.stopping.clone());
+        let asked = audited(&statement, caller, Some(epoch));
+        let mut watch = Watch::start(
+            self.timeout,
+            self.stopping.clone(),
+            self.audit.clone(),
+            asked,
+        );
+        let rows = watch.rows.clone();
         watch.cancelled_by(self.running.start(id));
         let started = async {
             let (statement, _) = self.plan(&statement, caller, Some(epoch)).await?;
@@ -198,9 +222,10 @@ impl Statements {
             // The operators start tasks of their own on the runtime that they are executed on.
             let batches = self.queries.spawn(statement.execute()).await;
             let shaped = schema.clone();
-            let batches = batches
-                .map_err(broken)??
-                .map(move |batch| profile.batch(batch?, &shaped));
+            let counted = batches.map_err(broken)??.inspect_ok(move |batch| {
+                rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            });
+            let batches = counted.map(move |batch| profile.batch(batch?, &shaped));
             Ok::<_, Error>(encode::encoded(schema, batches))
         };
         let messages = tokio::select! {
@@ -272,6 +297,16 @@ fn own(handle: &PreparedHandle, caller: &Caller) -> Result<()> {
         "the statement was prepared by somebody else",
     )
     .hint("Send the query again in your own name."))
+}
+
+/// What the audit log tells of a statement.
+fn audited(handle: &PreparedHandle, caller: &Caller, epoch: Option<u64>) -> Asked {
+    Asked {
+        user: caller.principal.name().to_owned(),
+        from: caller.from,
+        sql: handle.sql.clone(),
+        epoch,
+    }
 }
 
 /// A statement of a caller with no parameters bound.
@@ -353,10 +388,13 @@ struct Watch {
     cut: Pin<Box<dyn Future<Output = Error> + Send>>,
     /// Abandoned until the statement is known to have ended otherwise.
     outcome: Outcome,
+    rows: Arc<AtomicU64>,
+    audit: Audit,
+    asked: Asked,
 }
 
 impl Watch {
-    fn start(timeout: Duration, stopping: CancellationToken) -> Self {
+    fn start(timeout: Duration, stopping: CancellationToken, audit: Audit, asked: Asked) -> Self {
         metrics::observe_statement_started();
         let seconds = timeout.as_secs();
         let deadline = sleep(timeout);
@@ -377,6 +415,9 @@ impl Watch {
             started: Instant::now(),
             cut: Box::pin(cut),
             outcome: Outcome::Abandoned,
+            rows: Arc::default(),
+            audit,
+            asked,
         }
     }
 
@@ -397,12 +438,15 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         metrics::observe_statement(self.outcome, elapsed);
+        let rows = self.rows.load(Ordering::Relaxed);
+        let outcome = self.outcome.label();
+        self.audit.ended(&self.asked, Some(rows), elapsed, outcome);
         tracing::debug!(outcome = ?self.outcome, ?elapsed, "statement ended");
     }
 }
 
-/// Who looks, an epoch and the schema of unqualified names.
-type EpochKey = (Principal, u64, Option<String>);
+/// Who looks under which policies, an epoch and the schema of unqualified names.
+type EpochKey = ((Principal, u64), u64, Option<String>);
 
 /// What calls on the same epoch share; plans go with their epoch.
 struct KeptEpoch {

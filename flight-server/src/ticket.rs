@@ -3,12 +3,17 @@
 //! for them, and what it signed it can trust after a restart with the same key.
 
 use std::fmt;
+use std::path::Path;
 
 use arrow_flight::FlightData;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::{Error, ErrorKind, Result};
 use prost::Message;
 use sha2::{Digest, Sha256};
+
+use crate::user_file::{IssuedToken, User, private, write_private};
 
 const FORMAT: u8 = 1;
 const MAC_BYTES: usize = 32;
@@ -30,6 +35,41 @@ impl TicketKey {
             Error::new(ErrorKind::Internal, "the system gives no random bytes").caused_by(err)
         })?;
         Ok(Self(bytes))
+    }
+
+    /// The key of a file that only its owner may read; makes the file where there is none.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a file that others may read, `Corrupt` for one that holds no key.
+    pub fn load_or_create(path: &Path) -> Result<Self> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key = Self::random()?;
+                let digits: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+                write_private(path, digits.as_bytes())?;
+                return Ok(key);
+            }
+            Err(error) => return Err(unreadable(path).caused_by(error)),
+        };
+        private(path, &metadata)?;
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| unreadable(path).caused_by(error))?;
+        let digits = text.trim();
+        let mut bytes = [0; 32];
+        if digits.len() != 64 || !digits.is_ascii() {
+            return Err(unreadable(path));
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let pair = &digits[2 * index..2 * index + 2];
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| unreadable(path))?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// A number that only this key gives for these bytes.
+    pub(crate) fn proof(&self, bytes: &[u8]) -> [u8; 32] {
+        self.mac(Purpose::Password, bytes)
     }
 
     /// A number that tells one start of the server from another.
@@ -83,6 +123,8 @@ pub(crate) enum Purpose {
     Statement = 1,
     Prepared = 2,
     Session = 3,
+    /// Nothing is sealed for it: it keeps proofs of passwords apart.
+    Password = 4,
 }
 
 impl Purpose {
@@ -90,7 +132,7 @@ impl Purpose {
         match self {
             Self::Statement => "ticket",
             Self::Prepared => "prepared statement",
-            Self::Session => "token",
+            Self::Session | Self::Password => "token",
         }
     }
 }
@@ -126,13 +168,59 @@ pub(crate) struct StatementTicket {
     pub(crate) id: u64,
 }
 
-/// Who a session is of; its options stay on the server.
+/// Who somebody is, for as long as it says. Options of a session stay on the server.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SessionToken {
     #[prost(fixed64, tag = "1")]
     pub(crate) id: u64,
     #[prost(string, tag = "2")]
     pub(crate) user: String,
+    /// The user's when it was signed; a token of another one was taken back.
+    #[prost(uint64, tag = "3")]
+    pub(crate) generation: u64,
+    /// Seconds since 1970; 0 where there are no users and nothing expires.
+    #[prost(int64, tag = "4")]
+    pub(crate) expires: i64,
+    /// Names a token that was given out and stands in the users file; empty for one of a session.
+    #[prost(string, tag = "5")]
+    pub(crate) issued: String,
+}
+
+/// Gives a token out, and notes it with its user. The second text names it.
+pub fn issue_token(
+    key: &TicketKey,
+    user: &mut User,
+    label: &str,
+    expires: i64,
+    now: i64,
+) -> Result<(String, String)> {
+    let id = format!(
+        "{:016x}",
+        u64::from_be_bytes(TicketKey::random()?.0[..8].try_into().unwrap_or_default())
+    );
+    user.note(
+        IssuedToken {
+            id: id.clone(),
+            label: label.to_owned(),
+            expires,
+        },
+        now,
+    )?;
+    let token = SessionToken {
+        id: 0,
+        user: user.name.clone(),
+        generation: user.generation,
+        expires,
+        issued: id.clone(),
+    };
+    let sealed = key.seal(Purpose::Session, &token);
+    Ok((URL_SAFE_NO_PAD.encode(sealed), id))
+}
+
+fn unreadable(path: &Path) -> Error {
+    let message = format!("\"{}\" holds no key", path.display());
+    Error::new(ErrorKind::Corrupt, message)
+        .hint("Remove it to have a new one made; all tickets and tokens end with it.")
 }
 
 /// HMAC-SHA256 (RFC 2104) with a 32-byte key.

@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use engine::policies;
 use engine::project::{self, Diagnostic};
 
 use super::Context;
@@ -23,8 +24,10 @@ impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let config = &context.config;
         let checked = project::check(&config.sql.path, &config.source).await?;
-        print(&checked.problems, self.output)?;
-        match checked.problems.len() {
+        let mut problems = checked.problems.clone();
+        problems.extend(policies::check(&config.sql.path, &checked).await?);
+        print(&problems, self.output)?;
+        match problems.len() {
             0 => {
                 output::note(&format!("{} tables, no problem", checked.tables.len()));
                 Ok(ExitCode::SUCCESS)

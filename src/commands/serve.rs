@@ -23,7 +23,8 @@ impl Command {
         let listeners = Listeners::bind(&context.config).await?;
         let mut roles = Roles::new();
         let addresses = listeners.start(&context, &mut roles, reader)?;
-        output::line(&format!("Flight SQL  grpc://{}", addresses.flight))?;
+        let flight = addresses.flight_uri(&context.config);
+        output::line(&format!("Flight SQL  {flight}"))?;
         output::line(&format!("HTTP        http://{}", addresses.http))?;
         roles.run(context.shutdown.token()).await?;
         Ok(context.shutdown.code_of_role())
@@ -34,6 +35,17 @@ impl Command {
 pub(crate) struct Addresses {
     pub(crate) flight: SocketAddr,
     pub(crate) http: SocketAddr,
+}
+
+impl Addresses {
+    /// As drivers take it.
+    pub(crate) fn flight_uri(&self, config: &Config) -> String {
+        let scheme = match config.flight.tls_certificate.is_empty() {
+            true => "grpc",
+            false => "grpc+tls",
+        };
+        format!("{scheme}://{}", self.flight)
+    }
 }
 
 /// Both ports of the role, bound and not yet answered.
@@ -67,6 +79,7 @@ impl Listeners {
             self.flight,
             reader.clone(),
             config.flight.clone(),
+            context.clock.clone(),
             stop.clone(),
         );
         roles.start("Flight SQL", Stage::Work, serving);

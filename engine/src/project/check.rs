@@ -15,6 +15,7 @@ use super::planning::{Planner, stored_type};
 use crate::error::Result;
 use crate::hidden::HIDDEN;
 use crate::name::{DEFAULT_SCHEMA, TableName};
+use crate::policies::{Origin, origins};
 use crate::quarantine;
 use crate::refresh::now;
 use crate::session::{Sessions, SourceConfig};
@@ -48,6 +49,8 @@ pub struct CheckedTable {
     /// Columns as the table stores them.
     pub schema: SchemaRef,
     pub inputs: BTreeSet<TableName>,
+    /// What each column is computed from, in their order.
+    pub(crate) origins: Vec<BTreeSet<Origin>>,
     /// Whether its rows depend on `now()`.
     pub reads_clock: bool,
 }
@@ -153,6 +156,7 @@ impl Checker<'_> {
             }
         };
         let reads_clock = now::reads_clock(&plan)?;
+        let origins = origins(&plan)?;
         let (schema, problems) = stored_schema(file, plan.schema().as_arrow());
         self.problems.extend(problems);
         self.planner.add(&file.name, Arc::clone(&schema))?;
@@ -177,6 +181,7 @@ impl Checker<'_> {
             let table = CheckedTable {
                 schema,
                 inputs,
+                origins,
                 reads_clock,
             };
             self.sound.insert(file.name.clone(), table);

@@ -225,14 +225,14 @@ fn holds_sql(folder: &Path) -> bool {
 }
 
 /// What a file of the project turned out to be.
-pub(super) enum TextFile {
+pub(crate) enum TextFile {
     Text(String),
     Broken(Diagnostic),
     /// Deleted between the listing and the reading.
     Gone,
 }
 
-pub(super) fn read_text(folder: &Path, path: &str, shown_path: &str) -> TextFile {
+pub(crate) fn read_text(folder: &Path, path: &str, shown_path: &str) -> TextFile {
     match read_bounded(&folder.join(path)) {
         Ok(bytes) if bytes.len() as u64 > MAX_FILE_BYTES => {
             let message = "the file is larger than 1 MiB";

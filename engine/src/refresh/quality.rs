@@ -45,6 +45,11 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// The columns of `quality.results`.
+pub(crate) fn results_schema() -> SchemaRef {
+    SCHEMA.clone()
+}
+
 /// The checks of an epoch, by table.
 pub(super) type Checks = BTreeMap<TableName, Vec<Check>>;
 

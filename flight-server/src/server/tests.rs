@@ -1,5 +1,6 @@
 //! A real server on a real lake, asked by a real client over loopback.
 
+mod attacks;
 mod browsing;
 mod clients;
 mod lake;
@@ -7,13 +8,15 @@ mod project;
 mod sqllogic;
 mod statements;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightInfo;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use engine::{Reader, Result};
+use engine::{Clock, Reader, Result};
 use futures::TryStreamExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -30,6 +33,7 @@ type Client = FlightSqlServiceClient<Channel>;
 /// A server with a lake of its own; both end with it.
 struct Running {
     client: Client,
+    channel: Channel,
     shutdown: CancellationToken,
     served: JoinHandle<Result<()>>,
     directory: tempfile::TempDir,
@@ -41,8 +45,15 @@ impl Running {
     }
 
     async fn with(config: FlightConfig) -> Self {
+        Self::prepared(config, |_| {}).await
+    }
+
+    /// After `prepare` has put files into the server's directory, where the lake is and policies are looked for.
+    async fn prepared(config: FlightConfig, prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let reader = lake::reader(directory.path()).await;
+        let reader = reader.with_policies(directory.path());
+        prepare(directory.path());
         Self::on(directory, reader, config).await
     }
 
@@ -51,18 +62,23 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let shutdown = CancellationToken::new();
+        let file = |name: &str| directory.path().join(name).display().to_string();
         let config = FlightConfig {
             key: Some(TicketKey::new([5; 32])),
+            users: file("users.toml"),
+            audit: file("audit.jsonl"),
             ..config
         };
-        let served = tokio::spawn(serve(listener, reader, config, shutdown.clone()));
+        let clock: Clock = Arc::new(|| chrono::DateTime::UNIX_EPOCH);
+        let served = tokio::spawn(serve(listener, reader, config, clock, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}"))
             .expect("an address")
             .connect()
             .await
             .expect("listens");
         Self {
-            client: FlightSqlServiceClient::new(channel),
+            client: FlightSqlServiceClient::new(channel.clone()),
+            channel,
             shutdown,
             served,
             directory,

@@ -26,7 +26,7 @@ pub(super) fn print(
     } else {
         "sportlake"
     };
-    let flight = addresses.flight;
+    let flight = addresses.flight_uri(config);
     let http = addresses.http;
     output::line(&format!(
         "sportlake {version} runs; Ctrl-C stops it
@@ -34,13 +34,13 @@ pub(super) fn print(
   lake        {lake}
   project     {sql}/ (save a file and it takes effect)
   Kafka       {broker}
-  Flight SQL  grpc://{flight}
+  Flight SQL  {flight}
   page        http://{http}  (also /metrics, /healthz, /readyz)
 
 Paste one of these in another terminal or a browser:
 
   {program} query \"SELECT * FROM gold.indicateurs\"
-  python3 -c \"from adbc_driver_flightsql import dbapi; c = dbapi.connect('grpc://{flight}').cursor(); \
+  python3 -c \"from adbc_driver_flightsql import dbapi; c = dbapi.connect('{flight}').cursor(); \
 c.execute('SELECT * FROM gold.indicateurs'); print(c.fetchall())\"
   http://{http}/
 ",

@@ -1,0 +1,165 @@
+//! Users, roles and certificates, with the real program and real clients.
+
+use std::process::{Command, Stdio};
+
+use crate::project::{Project, text};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// Makes the first user; the server that is started next asks who calls. Returns a token.
+pub(crate) fn a_manager_is_added(project: &Project, bu: &str) -> String {
+    let attribute = format!("bu={bu}");
+    let add = [
+        "user",
+        "add",
+        "anne",
+        "--role",
+        "manager",
+        "--attribute",
+        &attribute,
+    ];
+    let typo = with_password(project, &["user", "add", "bob", "--role", "manger"]);
+    assert_eq!(typo.status.code(), Some(3));
+    assert!(
+        text(&typo.stderr).contains("manager"),
+        "{}",
+        text(&typo.stderr)
+    );
+    let added = with_password(project, &add);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let again = with_password(project, &add);
+    assert_eq!(again.status.code(), Some(5), "{}", text(&again.stderr));
+    let token = project.run(&["user", "token", "anne", "--label", "grafana"]);
+    assert!(token.status.success(), "{}", text(&token.stderr));
+    let listed = text(&project.run(&["user", "list", "--output", "csv"]).stdout);
+    assert!(
+        listed.contains("anne") && listed.contains(&attribute),
+        "{listed}"
+    );
+    let file = project.read("users.toml");
+    assert!(
+        file.contains("$argon2id$") && !file.contains(PASSWORD),
+        "{file}"
+    );
+    text(&token.stdout).trim().to_owned()
+}
+
+fn with_password(project: &Project, arguments: &[&str]) -> std::process::Output {
+    let mut command = project.command(arguments);
+    command.env("SPORTLAKE_PASSWORD", PASSWORD);
+    command.output().expect("the program runs")
+}
+
+/// A role sees its unit and no amount, on the command line and through a client that signs in.
+pub(crate) fn a_manager_sees_no_salary(project: &Project, flight: &str, bu: &str, token: &str) {
+    let attribute = format!("bu={bu}");
+    let tried = |sql: &str| {
+        let arguments = [
+            "query",
+            "--as",
+            "manager",
+            "--attribute",
+            &attribute,
+            "--output",
+            "csv",
+            sql,
+        ];
+        project.run(&arguments)
+    };
+    let units = tried("SELECT DISTINCT bu FROM gold.eligibilites");
+    assert_eq!(
+        text(&units.stdout).lines().nth(1),
+        Some(bu),
+        "{}",
+        text(&units.stderr)
+    );
+    let salary = tried("SELECT salaire_brut FROM silver.employees");
+    assert_eq!(salary.status.code(), Some(2));
+    assert!(
+        text(&salary.stderr).contains("no column"),
+        "{}",
+        text(&salary.stderr)
+    );
+
+    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+        return;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/sign_in.py");
+    let output = Command::new(&python)
+        .args([script, "manager", flight, PASSWORD, bu, token])
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let log = project.read("data/audit.jsonl");
+    assert!(
+        log.contains("\"user\":\"anne\"") && !log.contains(PASSWORD),
+        "{log}"
+    );
+
+    certificates(project);
+    let config = project.read("sportlake.toml");
+    let config = config
+        .replace(
+            "tls_certificate = \"\"",
+            "tls_certificate = \"tls/server.pem\"",
+        )
+        .replace("tls_key = \"\"", "tls_key = \"tls/server-key.pem\"")
+        .replace(
+            "tls_client_authority = \"\"",
+            "tls_client_authority = \"tls/ca.pem\"",
+        );
+    project.write("secured.toml", &config);
+    let etl = [
+        "user",
+        "add",
+        "etl",
+        "--role",
+        "rh",
+        "--no-password",
+        "--certificate",
+        "tls/client.pem",
+    ];
+    let added = project.run(&etl);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let mut secured = project.start(&["--config", "secured.toml", "serve"]);
+    let line = secured.wait_for("grpc");
+    let address = line
+        .rsplit("://")
+        .next()
+        .expect("an address")
+        .trim()
+        .to_owned();
+    let folder = project.path("tls").display().to_string();
+    let output = Command::new(&python)
+        .args([script, "tls", &address, &folder])
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// An authority with a server and a client, and a client of another one.
+fn certificates(project: &Project) {
+    let folder = project.path("tls");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let script = r#"set -e
+new="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+for authority in ca other; do
+    openssl req -x509 $new -days 2 -subj "/CN=$authority" -keyout $authority-key.pem -out $authority.pem
+done
+signed() {
+    openssl req $new -subj "/CN=$1" -keyout $1-key.pem -out $1.csr
+    printf '%s\n' "$3" >extensions
+    openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2-key.pem -CAcreateserial -days 2 -extfile extensions -out $1.pem
+}
+signed server ca subjectAltName=DNS:localhost,IP:127.0.0.1
+signed client ca extendedKeyUsage=clientAuth
+signed stranger other extendedKeyUsage=clientAuth
+chmod 600 *-key.pem"#;
+    let made = Command::new("bash")
+        .args(["-c", script])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+}
