@@ -5,8 +5,8 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, check, completions, dlq, expectations, explain, generate, hr, ingest, plan,
-    quarantine, query, refresh, serve, sources, status, test, up, user, validate, why,
+    Context, apply, check, completions, dlq, expectations, explain, generate, hr, ingest, maintain,
+    plan, quarantine, query, refresh, serve, sources, status, test, up, user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Hr(hr::Command),
     Generate(generate::Command),
     Ingest(ingest::Command),
+    Maintain(maintain::Command),
     Serve(serve::Command),
     User(user::Command),
     Completions(completions::Command),
@@ -92,6 +93,7 @@ impl Command {
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,
             Self::Ingest(command) => command.run(context).await,
+            Self::Maintain(command) => command.run(context).await,
             Self::Serve(command) => command.run(context).await,
             Self::User(command) => command.run(&context),
             Self::Completions(command) => command.run(),

@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod hr;
 pub(crate) mod ingest;
+pub(crate) mod maintain;
 pub(crate) mod plan;
 pub(crate) mod quarantine;
 pub(crate) mod query;
@@ -27,6 +28,7 @@ use ::sources::LsnAllocator;
 use engine::{Clock, Error, ErrorKind, Lake, Reader};
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Config;
@@ -66,6 +68,24 @@ impl Context {
     pub(crate) fn reader(&self, lake: Lake) -> engine::Result<Reader> {
         let reader = Reader::new(lake, &self.config.read, &self.config.source)?;
         Ok(reader.with_policies(&self.config.sql.path))
+    }
+
+    /// Does work on an epoch that stays readable meanwhile, however long it takes.
+    pub(crate) async fn reading<T>(
+        &self,
+        reader: &Reader,
+        epoch: u64,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let over = CancellationToken::new();
+        let over_when_dropped = over.clone().drop_guard();
+        let hold = reader.hold(epoch);
+        let (reader, clock) = (reader.clone(), self.clock.clone());
+        let keeping = tokio::spawn(async move { reader.keep_pins(clock, over).await });
+        let result = work.await;
+        drop((hold, over_when_dropped));
+        keeping.await?;
+        result
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct Config {
     pub(crate) refresh: engine::RefreshConfig,
     pub(crate) read: engine::ReaderConfig,
     pub(crate) source: engine::SourceConfig,
+    pub(crate) upkeep: engine::UpkeepConfig,
     pub(crate) kafka: changes::KafkaConfig,
     pub(crate) broker: sources::broker::BrokerConfig,
     pub(crate) generator: sources::generator::GeneratorConfig,
@@ -83,7 +84,7 @@ fn compose(
     let mut table: toml::Table =
         toml::from_str(text).map_err(|error| problem::in_file(name, text, &error))?;
     overlay::apply(&mut table, variables)?;
-    let config: Config = table.try_into().map_err(|error: toml::de::Error| {
+    let mut config: Config = table.try_into().map_err(|error: toml::de::Error| {
         Error::invalid("the configuration and its environment variables do not fit together")
             .caused_by(error)
     })?;
@@ -91,6 +92,9 @@ fn compose(
         .kafka
         .validate()
         .map_err(|error| Error::invalid("the section [kafka] is not valid").caused_by(error))?;
+    config.upkeep.validate()?;
+    config.refresh.upkeep.clone_from(&config.upkeep);
+    config.ingest.upkeep.clone_from(&config.upkeep);
     Ok(config)
 }
 

@@ -1,5 +1,10 @@
 //! Bronze: one append-only Delta table a topic, every message a row, offsets in the same commit.
 
+mod upkeep;
+
+use self::upkeep::Tidying;
+pub use self::upkeep::maintain;
+
 use std::io;
 use std::sync::{Arc, LazyLock};
 
@@ -134,8 +139,11 @@ pub struct Commit {
 
 /// A bronze table held by the ingest role.
 pub struct BronzeTable {
+    lake: Lake,
+    name: TableName,
     table: Table,
     clock: Clock,
+    tidying: Tidying,
 }
 
 impl std::fmt::Debug for BronzeTable {
@@ -163,7 +171,13 @@ impl BronzeTable {
         }
         let name = TableName::new("bronze", table)?;
         let table = Table::open_or_create(lake, &Lake::table_path(&name), &layout()).await?;
-        Ok(Self { table, clock })
+        Ok(Self {
+            lake: lake.clone(),
+            name,
+            table,
+            clock,
+            tidying: Tidying::new(lake),
+        })
     }
 
     /// The next offset to read of a partition, as the newest commit has it.

@@ -15,6 +15,7 @@ use deltalake_core::kernel::{
 };
 use deltalake_core::logstore::{LogStoreRef, get_actions};
 use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -26,6 +27,10 @@ use crate::lake::Lake;
 
 /// Data files are closed when they reach this size.
 const TARGET_FILE_BYTES: u64 = 64 << 20;
+
+/// How long the log remembers files that were removed: every checkpoint repeats them. Other tools that vacuum a table
+/// keep to it; our own upkeep knows what is still read.
+const TOMBSTONES_KEPT: (&str, &str) = ("delta.deletedFileRetentionDuration", "interval 1 hour");
 
 /// One data file of a table at a version.
 #[derive(Debug, Clone)]
@@ -81,6 +86,8 @@ pub(crate) struct Change {
     pub(crate) schema: Option<SchemaRef>,
     /// Application transactions: id and version.
     pub(crate) transactions: Vec<(String, i64)>,
+    /// The same rows in other files: who reads changes sees none.
+    pub(crate) moves_rows: bool,
 }
 
 /// A Delta table loaded at a version.
@@ -143,6 +150,10 @@ impl Table {
                     "delta.enableChangeDataFeed".to_owned(),
                     Some("true".to_owned()),
                 ),
+                (
+                    TOMBSTONES_KEPT.0.to_owned(),
+                    Some(TOMBSTONES_KEPT.1.to_owned()),
+                ),
             ])
             .await?;
         Ok(Self {
@@ -202,36 +213,48 @@ impl Table {
             .collect())
     }
 
-    /// Files that the commits after `from`, up to and with `to`, added.
-    ///
-    /// # Errors
-    /// `Corrupt` when a commit of the range is no longer in the log.
-    pub(crate) async fn files_added(&self, from: u64, to: u64) -> Result<Vec<DataFile>> {
-        let log_store = self.delta.log_store();
+    /// Files that the commits after `from`, up to and with `to`, added rows with; what only moved rows is left out.
+    /// None where a commit of the range is no longer in the log.
+    pub(crate) async fn files_added(&self, from: u64, to: u64) -> Result<Option<Vec<DataFile>>> {
         let mut files = Vec::new();
         for version in from + 1..=to {
-            let Some(commit) = log_store.read_commit_entry(version).await? else {
-                return Err(Error::new(
-                    ErrorKind::Corrupt,
-                    format!(
-                        "commit {version} of \"{}\" is missing from its log",
-                        self.path
-                    ),
-                ));
+            let Some(adds) = self.adds(version).await? else {
+                return Ok(None);
             };
-            for action in get_actions(version, &commit)? {
-                if let Action::Add(add) = action {
-                    files.push(DataFile::from(&add));
-                }
-            }
+            let brings_rows = adds.iter().filter(|add| add.data_change);
+            files.extend(brings_rows.map(DataFile::from));
         }
-        Ok(files)
+        Ok(Some(files))
+    }
+
+    /// Paths of all files that a commit added; None where it is no longer in the log.
+    pub(crate) async fn paths_added(&self, version: u64) -> Result<Option<Vec<String>>> {
+        let adds = self.adds(version).await?;
+        Ok(adds.map(|adds| adds.into_iter().map(|add| add.path).collect()))
+    }
+
+    async fn adds(&self, version: u64) -> Result<Option<Vec<Add>>> {
+        let log_store = self.delta.log_store();
+        let Some(commit) = log_store.read_commit_entry(version).await? else {
+            return Ok(None);
+        };
+        let actions = get_actions(version, &commit)?.into_iter();
+        let adds = actions.filter_map(|action| match action {
+            Action::Add(add) => Some(add),
+            _ => None,
+        });
+        Ok(Some(adds.collect()))
     }
 
     pub(crate) async fn transaction(&self, id: &str) -> Result<Option<i64>> {
         let log_store = self.delta.log_store();
         let state = self.delta.snapshot()?;
         Ok(state.transaction_version(log_store.as_ref(), id).await?)
+    }
+
+    /// Writes the state at the loaded version into one file, so that the commits up to it are no longer needed to read it.
+    pub(crate) async fn checkpoint(&self) -> Result<()> {
+        Ok(create_checkpoint(&self.delta, None).await?)
     }
 
     /// Writes data files that no version names until they are committed.
@@ -285,14 +308,24 @@ impl Table {
     ) -> Result<u64> {
         let rewrites = !change.removes.is_empty();
         let mut actions = Vec::with_capacity(change.adds.len() + change.removes.len() + 1);
-        if let Some(schema) = &change.schema {
-            actions.push(self.metadata(schema, layout)?);
+        let settings = self.delta.snapshot()?.metadata().configuration();
+        let is_settled =
+            settings.get(TOMBSTONES_KEPT.0).map(String::as_str) == Some(TOMBSTONES_KEPT.1);
+        match &change.schema {
+            Some(schema) => actions.push(self.metadata(schema, layout)?),
+            // A table of an older program.
+            None if !is_settled => actions.push(self.metadata(&self.schema()?, layout)?),
+            None => {}
         }
         actions.extend(change.removes.into_iter().map(|mut remove| {
             remove.deletion_timestamp = Some(now.timestamp_millis());
+            remove.data_change = !change.moves_rows;
             Action::Remove(remove)
         }));
-        actions.extend(change.adds.into_iter().map(Action::Add));
+        actions.extend(change.adds.into_iter().map(|mut add| {
+            add.data_change = !change.moves_rows;
+            Action::Add(add)
+        }));
         let transactions = change
             .transactions
             .into_iter()
@@ -304,14 +337,21 @@ impl Table {
             .with_max_retries(0)
             .with_cleanup_expired_logs(Some(false))
             .with_application_transactions(transactions);
-        let operation = DeltaOperation::Write {
-            mode: if rewrites {
-                SaveMode::Overwrite
-            } else {
-                SaveMode::Append
-            },
-            partition_by: None,
-            predicate: None,
+        let operation = if change.moves_rows {
+            DeltaOperation::Optimize {
+                predicate: None,
+                target_size: TARGET_FILE_BYTES.cast_signed(),
+            }
+        } else {
+            DeltaOperation::Write {
+                mode: if rewrites {
+                    SaveMode::Overwrite
+                } else {
+                    SaveMode::Append
+                },
+                partition_by: None,
+                predicate: None,
+            }
         };
         let log_store: LogStoreRef = self.delta.log_store();
         let state = self.delta.snapshot()?.snapshot();
@@ -348,6 +388,9 @@ impl Table {
                 "delta.dataSkippingStatsColumns".to_owned(),
                 layout.stats_columns.join(","),
             )
+            .and_then(|metadata| {
+                metadata.add_config_key(TOMBSTONES_KEPT.0.to_owned(), TOMBSTONES_KEPT.1.to_owned())
+            })
             .map_err(deltalake_core::DeltaTableError::from)?;
         Ok(Action::Metadata(metadata))
     }

@@ -1,6 +1,6 @@
 //! Epochs: one consistent version of every table, published by one put-if-absent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
@@ -14,8 +14,6 @@ use crate::lake::Lake;
 use crate::name::TableName;
 use crate::nearest;
 
-/// Epochs looked through for one of a given time.
-const MOST_LISTED: usize = 1_000_000;
 const DIRECTORY: &str = "_epochs";
 const HINT: &str = "_epochs/_hint";
 
@@ -214,32 +212,64 @@ impl EpochLog {
         Self { lake }
     }
 
-    /// The newest epoch at or after `known`: from the hint, then forward one name at a time, never by listing.
-    pub(crate) async fn newest(&self, known: Option<u64>) -> Result<Option<Manifest>> {
-        let hinted = self.hint().await?;
-        let start = known.unwrap_or(1).max(hinted).max(1);
-        let mut newest = self.manifest(start).await?;
-        if newest.is_none() && start > 1 {
-            newest = self.manifest(1).await?;
+    /// The newest epoch: from the hint, then forward one name at a time.
+    pub(crate) async fn newest(&self) -> Result<Option<Manifest>> {
+        let hinted = match self.hint().await? {
+            0 => None,
+            hinted => self.manifest(hinted).await?,
+        };
+        match hinted {
+            Some(hinted) => self.forward(hinted).await.map(Some),
+            None => self.newest_listed().await,
         }
-        while let Some(current) = &newest {
-            match self.manifest(current.epoch + 1).await? {
-                Some(next) => newest = Some(next),
-                None => break,
-            }
-        }
-        Ok(newest)
     }
 
-    /// The epochs that are kept, from the oldest.
-    pub(crate) async fn listed(&self) -> Result<Vec<u64>> {
-        let files = self.lake.list(DIRECTORY, MOST_LISTED).await?;
-        let mut epochs: Vec<u64> = files
+    /// The newest epoch when it is later than `known`.
+    pub(crate) async fn after(&self, known: &Manifest) -> Result<Option<Manifest>> {
+        let hinted = self.hint().await?;
+        // Epochs between the two may be thinned.
+        let next = match self.manifest(hinted.max(known.epoch + 1)).await? {
+            None if hinted > known.epoch => self.newest_listed().await?,
+            next => next,
+        };
+        match next.filter(|next| next.epoch > known.epoch) {
+            Some(next) => self.forward(next).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest epoch by its name in the directory: for who must be certain, and where the hint is lost.
+    pub(crate) async fn newest_listed(&self) -> Result<Option<Manifest>> {
+        let epochs = self.listed().await?;
+        match epochs.last() {
+            Some(newest) => match self.manifest(*newest).await? {
+                Some(newest) => self.forward(newest).await.map(Some),
+                None => Ok(None),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// Every epoch that is kept, oldest first.
+    pub(crate) async fn listed(&self) -> Result<BTreeSet<u64>> {
+        let files = self.lake.list(DIRECTORY, usize::MAX).await?;
+        Ok(files
             .iter()
-            .filter_map(|file| file.name.strip_suffix(".json")?.parse().ok())
-            .collect();
-        epochs.sort_unstable();
-        Ok(epochs)
+            .filter_map(|file| epoch_of(&file.name))
+            .collect())
+    }
+
+    /// Whether an epoch is still there. One look at one name.
+    pub(crate) fn is_kept(&self, epoch: u64) -> bool {
+        self.lake.has_file(&manifest_path(epoch))
+    }
+
+    async fn forward(&self, known: Manifest) -> Result<Manifest> {
+        let mut newest = known;
+        while let Some(next) = self.manifest(newest.epoch + 1).await? {
+            newest = next;
+        }
+        Ok(newest)
     }
 
     pub(crate) async fn manifest(&self, epoch: u64) -> Result<Option<Manifest>> {
@@ -301,12 +331,24 @@ impl EpochLog {
                 format!("epoch {} was published by somebody else", manifest.epoch),
             ));
         }
-        let hint = manifest.epoch.to_string().into_bytes();
-        if let Err(error) = self.lake.replace(HINT, hint).await {
+        if let Err(error) = self.point_to(manifest.epoch).await {
             // Readers probe forward from an old hint too.
             warn!(error = %error, "the newest epoch's hint was not written");
         }
         Ok(())
+    }
+
+    /// Writes the hint.
+    pub(crate) async fn point_to(&self, epoch: u64) -> Result<()> {
+        self.lake
+            .replace(HINT, epoch.to_string().into_bytes())
+            .await
+    }
+
+    /// Removes an epoch that is no longer kept, its manifest first: with it goes the promise.
+    pub(crate) async fn thin(&self, epoch: u64) -> Result<()> {
+        self.lake.remove(&manifest_path(epoch)).await?;
+        self.lake.remove(&intent_path(epoch)).await
     }
 
     /// Takes back a declared epoch under which nothing was committed.
@@ -314,7 +356,7 @@ impl EpochLog {
         self.lake.remove(&intent_path(epoch)).await
     }
 
-    async fn hint(&self) -> Result<u64> {
+    pub(crate) async fn hint(&self) -> Result<u64> {
         let Some(bytes) = self.lake.read(HINT).await? else {
             return Ok(0);
         };
@@ -323,7 +365,14 @@ impl EpochLog {
     }
 }
 
-fn manifest_path(epoch: u64) -> String {
+/// The epoch that a manifest's name names.
+fn epoch_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json")?;
+    let is_epoch = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_epoch.then(|| digits.parse().ok()).flatten()
+}
+
+pub(crate) fn manifest_path(epoch: u64) -> String {
     format!("{DIRECTORY}/{epoch:020}.json")
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -92,10 +93,19 @@ impl Lake {
 
     /// Whether the directory `relative` is there.
     pub(crate) fn has_directory(&self, relative: &str) -> bool {
-        let mut roots = [Some(&self.root), self.original.as_ref()]
+        self.roots().any(|root| root.join(relative).is_dir())
+    }
+
+    /// Whether the file `relative` is there. One look at one name.
+    pub(crate) fn has_file(&self, relative: &str) -> bool {
+        self.roots().any(|root| root.join(relative).is_file())
+    }
+
+    /// Where files of the lake are: those of an overlay also in the lake that it stands for.
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.root), self.original.as_ref()]
             .into_iter()
-            .flatten();
-        roots.any(|root| root.join(relative).is_dir())
+            .flatten()
     }
 
     /// Where what arrives from outside is: an overlay has none of its own.
@@ -170,14 +180,61 @@ impl Lake {
 
     /// Files in the directory `relative` itself, at most `limit`; none when it is not there.
     pub(crate) async fn list(&self, relative: &str, limit: usize) -> Result<Vec<ListedFile>> {
+        let directories: Vec<PathBuf> = self.roots().map(|root| root.join(relative)).collect();
+        let listed = blocking(move || {
+            let mut files = BTreeMap::new();
+            for directory in directories {
+                for file in list_files(&directory, limit)? {
+                    files.entry(file.name.clone()).or_insert(file);
+                }
+            }
+            Ok(files.into_values().take(limit).collect())
+        });
+        listed.await
+    }
+
+    /// Directories in the directory `relative`; none when it is not there.
+    pub(crate) async fn directories(&self, relative: &str) -> Result<Vec<String>> {
         let directory = self.root.join(relative);
-        tokio::task::spawn_blocking(move || list_files(&directory, limit))
-            .await
-            .map_err(|source| {
-                Error::new(ErrorKind::Internal, "a look into a directory broke off")
-                    .caused_by(source)
-            })?
-            .map_err(storage)
+        let listed = blocking(move || {
+            let entries = match std::fs::read_dir(directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => entries?,
+            };
+            let mut names = Vec::new();
+            for entry in entries {
+                let entry = entry?;
+                if let (true, Ok(name)) =
+                    (entry.file_type()?.is_dir(), entry.file_name().into_string())
+                {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        });
+        listed.await
+    }
+
+    /// Data files below the directory of a table, named relative to it: without its log.
+    pub(crate) async fn walk(&self, table: &str) -> Result<Vec<ListedFile>> {
+        let directory = self.root.join(table);
+        let walked = blocking(move || {
+            let mut files = Vec::new();
+            walk(&directory, "", &mut files).map(|()| files)
+        });
+        walked.await
+    }
+
+    /// Removes a listed file, also one that was left in the middle of being written.
+    pub(crate) async fn remove_listed(&self, directory: &str, name: &str) -> Result<()> {
+        let path = format!("{directory}/{name}");
+        if !name.contains('#') {
+            return self.remove(&path).await;
+        }
+        match tokio::fs::remove_file(self.root.join(path)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(storage(error)),
+            _ => Ok(()),
+        }
     }
 
     async fn check_format(&self) -> Result<()> {
@@ -234,6 +291,17 @@ pub(crate) struct ListedFile {
     pub(crate) modified: Option<DateTime<Utc>>,
 }
 
+async fn blocking<T: Send + 'static>(
+    look: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(look)
+        .await
+        .map_err(|source| {
+            Error::new(ErrorKind::Internal, "a look into a directory broke off").caused_by(source)
+        })?
+        .map_err(storage)
+}
+
 fn list_files(directory: &FilePath, limit: usize) -> io::Result<Vec<ListedFile>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -256,6 +324,25 @@ fn list_files(directory: &FilePath, limit: usize) -> io::Result<Vec<ListedFile>>
         }
     }
     Ok(files)
+}
+
+/// Directories that hold no data files of their table begin with `_`; partitions have an `=`.
+fn walk(directory: &FilePath, prefix: &str, files: &mut Vec<ListedFile>) -> io::Result<()> {
+    for mut file in list_files(directory, usize::MAX)? {
+        file.name.insert_str(0, prefix);
+        files.push(file);
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let is_log = name.starts_with('_') && !name.contains('=');
+        if !is_log && entry.file_type()?.is_dir() {
+            walk(&entry.path(), &format!("{prefix}{name}/"), files)?;
+        }
+    }
+    Ok(())
 }
 
 fn create_root(path: &FilePath) -> io::Result<PathBuf> {

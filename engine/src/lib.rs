@@ -23,6 +23,7 @@ mod moments;
 mod nearest;
 mod overlay;
 mod pinned;
+mod pins;
 mod plan;
 pub mod policies;
 mod principal;
@@ -33,12 +34,14 @@ mod refresh;
 mod requests;
 mod session;
 mod shown;
+mod sizes;
 mod snapshots;
 pub mod sources;
 mod sql_type;
 mod statement;
 mod store;
 pub mod trial;
+mod upkeep;
 mod validate;
 mod why;
 mod without_values;
@@ -53,6 +56,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use explain::{Explained, Past, Technique};
 pub use lake::{Lake, LakeConfig};
 pub use lease::{Lease, Role};
+pub use pins::EpochHold;
 pub use plan::{
     ChangeKind, ColumnDifference, FileChange, Plan, PlanConfig, PlannedTable, RowDifference,
     SampleRow, plan,
@@ -64,9 +68,11 @@ pub use refresh::{
 };
 pub use requests::{Asked, Outcome, Pending, Request, Requests, Waiting, ask};
 pub use session::SourceConfig;
+pub use sizes::Size;
 pub use sql_files::{CATALOG, DEFAULT_SCHEMA, TableName};
 pub use sql_type::{name as sql_type_name, precision_and_scale};
 pub use statement::Statement;
+pub use upkeep::{Chore, Task, UpkeepConfig};
 pub use validate::{RuleResult, Validation};
 pub use why::{Formula, Input, Part, RuleVerdict, Why};
 pub use without_values::without_values;

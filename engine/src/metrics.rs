@@ -10,6 +10,7 @@ use opentelemetry::{KeyValue, global};
 use crate::age::Age;
 use crate::epoch::{Freshness, Manifest};
 use crate::name::TableName;
+use crate::upkeep::Chore;
 
 const TABLE: &str = "table";
 const RULE: &str = "rule";
@@ -29,6 +30,8 @@ struct Instruments {
     kept_out: Gauge<u64>,
     behind: Gauge<f64>,
     late: Gauge<u64>,
+    epochs_kept: Gauge<u64>,
+    tidied: Counter<u64>,
 }
 
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
@@ -71,6 +74,14 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_gauge("refresh_table_late")
             .with_description("1 for a table older than its @fresh allows")
             .build(),
+        epochs_kept: meter
+            .u64_gauge("upkeep_epochs_kept")
+            .with_description("Epochs that can be read")
+            .build(),
+        tidied: meter
+            .u64_counter("upkeep_files")
+            .with_description("Files that upkeep removed or merged")
+            .build(),
     }
 });
 
@@ -108,5 +119,19 @@ pub(crate) fn observe_age(name: &TableName, age: &Age, now: DateTime<Utc>) {
     instruments.behind.record(seconds, &label);
     if age.limit.is_some() {
         instruments.late.record(u64::from(age.is_late(now)), &label);
+    }
+}
+
+pub(crate) fn observe_epochs_kept(count: usize) {
+    INSTRUMENTS.epochs_kept.record(count as u64, &[]);
+}
+
+pub(crate) fn observe_upkeep(chores: &[Chore]) {
+    for chore in chores {
+        let labels = [
+            KeyValue::new(TABLE, chore.target.clone()),
+            KeyValue::new("task", chore.task.as_str()),
+        ];
+        INSTRUMENTS.tidied.add(chore.files, &labels);
     }
 }

@@ -10,6 +10,7 @@ use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::front::{At, Travel};
 use crate::name::{CATALOG, TableName};
+use crate::pins::Reads;
 use crate::reader::{Reader, Session};
 
 /// A table of another moment, by its schema and the name that the statement has for it.
@@ -19,7 +20,12 @@ impl Session {
     /// The tables that a statement names as of other moments; unqualified names are in `schema`.
     ///
     /// Each comes from a session of that moment for the same reader, so it shows no more than the newest would.
-    pub(crate) async fn moments(&self, schema: &str, travels: &[Travel]) -> Result<Vec<Named>> {
+    pub(crate) async fn moments(
+        &self,
+        schema: &str,
+        travels: &[Travel],
+        reads: &mut Reads,
+    ) -> Result<Vec<Named>> {
         let mut named = Vec::with_capacity(travels.len());
         for travel in travels {
             let (schema, table) = match travel.table.as_slice() {
@@ -34,8 +40,12 @@ impl Session {
                 At::Timestamp(time) => self.reader().epoch_at(time).await?,
                 // Whether a table that is not seen has a version is not told either.
                 At::Version(_) if !self.shows(schema, table) => return Err(nowhere(travel)),
-                At::Version(version) => self.at_version(&name, version).await?,
+                At::Version(version) => {
+                    reads.versions();
+                    self.at_version(&name, version).await?
+                }
             };
+            reads.also(manifest.epoch);
             let session = self.at(manifest).await?;
             let catalog = session.context().catalog(CATALOG);
             let provider = match catalog.and_then(|catalog| catalog.schema(schema)) {
@@ -92,7 +102,7 @@ impl Reader {
     /// # Errors
     /// `NotFound` when none that is kept is so old.
     pub async fn epoch_at(&self, time: DateTime<Utc>) -> Result<Arc<Manifest>> {
-        let epochs = self.epochs().listed().await?;
+        let epochs = Vec::from_iter(self.epochs().listed().await?);
         let mut found = None;
         let (mut low, mut high) = (0, epochs.len());
         while low < high {

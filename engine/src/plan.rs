@@ -57,7 +57,7 @@ impl Plan {
 pub async fn plan(lake: &Lake, config: &PlanConfig, clock: Clock) -> Result<Plan> {
     let memory = config.refresh.memory_limit_bytes;
     let sessions = Sessions::new(config.source.zone()?, memory)?.reading(lake);
-    let newest = EpochLog::new(lake.clone()).newest(None).await?;
+    let newest = EpochLog::new(lake.clone()).newest().await?;
     let before = match &newest {
         Some(newest) => Some(stored_project(lake, &newest.project, &sessions).await?.0),
         None => None,

@@ -8,7 +8,9 @@ use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::dead_letters;
 use crate::epoch::{EpochLog, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +18,7 @@ use crate::front::{self, Read};
 use crate::lake::Lake;
 use crate::name::{CATALOG, DEFAULT_SCHEMA, TableName};
 use crate::pinned::PinnedTable;
+use crate::pins::{EpochHold, Pins, Reads, thinned};
 use crate::policies::{InForce, PolicyFile};
 use crate::principal::Principal;
 use crate::refresh::{Standing, stored_texts};
@@ -48,6 +51,7 @@ pub struct Reader {
     epochs: EpochLog,
     sessions: Sessions,
     snapshots: Snapshots,
+    pins: Pins,
     newest: Arc<Mutex<Option<Arc<Manifest>>>>,
     /// Who sees what; nobody but operators sees anything without.
     policies: Option<PolicyFile>,
@@ -67,6 +71,7 @@ impl Reader {
             epochs: EpochLog::new(lake.clone()),
             sessions,
             snapshots: Snapshots::new(&lake),
+            pins: Pins::new(&lake),
             newest: Arc::default(),
             policies: None,
             lake,
@@ -80,8 +85,11 @@ impl Reader {
     pub async fn latest(&self) -> Result<Arc<Manifest>> {
         let known = self.newest.lock().clone();
         let newest = match &known {
-            Some(known) => self.after(known.clone()).await?,
-            None => self.epochs.newest(None).await?.map(Arc::new),
+            Some(known) => match self.epochs.after(known).await? {
+                Some(next) => Some(Arc::new(next)),
+                None => Some(known.clone()),
+            },
+            None => self.epochs.newest().await?.map(Arc::new),
         };
         let newest = newest.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "the lake has no epoch yet")
@@ -94,14 +102,6 @@ impl Reader {
         Ok(newest)
     }
 
-    async fn after(&self, known: Arc<Manifest>) -> Result<Option<Arc<Manifest>>> {
-        let mut newest = known;
-        while let Some(next) = self.epochs.manifest(newest.epoch + 1).await? {
-            newest = Arc::new(next);
-        }
-        Ok(Some(newest))
-    }
-
     /// A given epoch.
     ///
     /// # Errors
@@ -111,14 +111,16 @@ impl Reader {
         if let Some(newest) = newest.filter(|newest| newest.epoch == epoch) {
             return Ok(newest);
         }
-        self.epochs
-            .manifest(epoch)
-            .await?
-            .map(Arc::new)
-            .ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("there is no epoch {epoch}"))
-                    .hint("`sportlake status` names the newest epoch.")
-            })
+        if let Some(manifest) = self.epochs.manifest(epoch).await? {
+            return Ok(Arc::new(manifest));
+        }
+        if (1..self.latest().await?.epoch).contains(&epoch) {
+            return Err(thinned(epoch));
+        }
+        Err(
+            Error::new(ErrorKind::NotFound, format!("there is no epoch {epoch}"))
+                .hint("`sportlake status` names the newest epoch."),
+        )
     }
 
     /// The last epoch of the project that was in force before the newest one's: what a rollback brings back.
@@ -207,6 +209,17 @@ impl Reader {
         let newest = self.latest().await?;
         let judged = policies.in_force(&self.lake, &self.sessions, &newest, asked);
         Box::pin(judged).await
+    }
+
+    /// Keeps an epoch's tables readable until what is returned is dropped; a running statement does so by itself. Needs
+    /// `keep_pins` to run.
+    pub fn hold(&self, epoch: u64) -> EpochHold {
+        self.pins.hold(epoch)
+    }
+
+    /// Tells upkeep, until `shutdown`, which epochs this process uses.
+    pub async fn keep_pins(&self, clock: Clock, shutdown: CancellationToken) {
+        self.pins.clone().keep(clock, shutdown).await;
     }
 
     /// A session that sees every table as of one epoch.
@@ -405,14 +418,15 @@ impl Session {
     /// `InvalidRequest` with a hint for SQL that is wrong or would write.
     pub async fn prepare(&self, sql: &str) -> Result<Statement> {
         let (read, schema) = self.read(sql)?;
+        let mut reads = Reads::epoch(&self.reader.pins, self.epoch());
         let context = match read.travels.is_empty() {
             true => self.context.clone(),
             false => {
-                let moments = Box::pin(self.moments(&schema, &read.travels)).await?;
+                let moments = Box::pin(self.moments(&schema, &read.travels, &mut reads)).await?;
                 beside(&self.context, moments)?
             }
         };
-        Statement::plan(&context, read).await
+        Ok(Statement::plan(&context, read).await?.reading(reads))
     }
 
     /// The statement, and the schema of its unqualified names.

@@ -23,6 +23,7 @@ mod rollback;
 mod rules;
 mod selection;
 mod standing;
+mod upkeep;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,7 @@ pub(crate) use self::rules::{count_rows, count_table, outcome};
 use self::selection::Selection;
 pub use self::selection::selected;
 pub use self::standing::Standing;
+use self::upkeep::Tending;
 use crate::clock::Clock;
 use crate::delta::Table;
 use crate::epoch::{EpochLog, Intent, Manifest};
@@ -61,6 +63,7 @@ use crate::project::CheckedProject;
 use crate::requests::Requests;
 use crate::session::{Sessions, SourceConfig};
 use crate::snapshots::Snapshots;
+use crate::upkeep::{Ledger, UpkeepConfig};
 
 /// `[sql]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -92,6 +95,9 @@ pub struct RefreshConfig {
     pub keep_checks_days: u32,
     /// An edit that has to read more than this to make tables anew waits for `sportlake apply`, bytes.
     pub apply_above_bytes: u64,
+    /// The section `[upkeep]`.
+    #[serde(skip)]
+    pub upkeep: UpkeepConfig,
 }
 
 impl Default for RefreshConfig {
@@ -102,6 +108,7 @@ impl Default for RefreshConfig {
             memory_limit_bytes: 2 << 30,
             keep_checks_days: 30,
             apply_above_bytes: 4 << 30,
+            upkeep: UpkeepConfig::default(),
         }
     }
 }
@@ -138,6 +145,8 @@ pub struct Refresher {
     wanted: Option<Wanted>,
     /// The same, found in the project that the turn works with.
     selection: Option<Selection>,
+    ledger: Ledger,
+    tending: Tending,
 }
 
 impl Refresher {
@@ -173,7 +182,7 @@ impl Refresher {
             ));
         }
         let epochs = EpochLog::new(lake.clone());
-        let newest = epochs.newest(None).await?.map(Arc::new);
+        let newest = epochs.newest_listed().await?.map(Arc::new);
         let next = newest.as_ref().map_or(0, |newest| newest.epoch) + 1;
         let unfinished = epochs.intent(next).await?;
         if let Some(intent) = &unfinished
@@ -196,6 +205,8 @@ impl Refresher {
             requests: Requests::new(&lake, Role::Refresh),
             wanted: None,
             selection: None,
+            ledger: Ledger::new(&lake),
+            tending: Tending::default(),
             sessions,
             lake,
             lease,
@@ -239,6 +250,7 @@ impl Refresher {
         if let Err(unknown) = self.watch_ages().await {
             debug!(error = %unknown, "the tables' ages are not known");
         }
+        self.upkeep_step().await?;
         Ok(turn)
     }
 

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::Role;
 use crate::name::TableName;
+use crate::upkeep::Chore;
 
 const DIRECTORY: &str = "_requests";
 const REQUEST: &str = ".json";
@@ -59,6 +60,13 @@ pub enum Request {
     Apply,
     /// Brings back the project, and the data, of an epoch before the last change of the project.
     Rollback { epoch: u64 },
+    /// Does at once what upkeep does bit by bit, for the tables that a role writes.
+    Maintain {
+        role: Role,
+        /// Only tells what would be done.
+        #[serde(default)]
+        dry_run: bool,
+    },
 }
 
 impl Request {
@@ -67,6 +75,7 @@ impl Request {
         match self {
             Self::ReplayDeadLetters { .. } => Role::Ingest,
             Self::Refresh { .. } | Self::Apply | Self::Rollback { .. } => Role::Refresh,
+            Self::Maintain { role, .. } => *role,
         }
     }
 }
@@ -82,6 +91,20 @@ pub struct Outcome {
     /// The same as data, in a form that the request's kind decides.
     #[serde(default)]
     pub details: Value,
+}
+
+impl Outcome {
+    /// What upkeep did, or would do.
+    pub fn of_upkeep(chores: &[Chore], dry_run: bool) -> Self {
+        let files: u64 = chores.iter().map(|chore| chore.files).sum();
+        let bytes: u64 = chores.iter().map(|chore| chore.bytes).sum();
+        let would = if dry_run { "would be " } else { "" };
+        Self {
+            epoch: None,
+            summary: format!("{files} files of {bytes} bytes {would}tidied up"),
+            details: serde_json::to_value(chores).unwrap_or_default(),
+        }
+    }
 }
 
 /// A request's file.

@@ -41,12 +41,17 @@ impl Snapshots {
             }
             known.and_then(|known| known.newest.clone())
         };
-        let table = match newest {
+        let advanced = match newest {
             Some(mut table) if table.version() <= version => {
-                table.advance(Some(version)).await?;
-                table
+                let advanced = table.advance(Some(version)).await;
+                // Commits between the two may be cleaned from the log.
+                advanced.is_ok().then_some(table)
             }
-            _ => self.load(path, version).await?,
+            _ => None,
+        };
+        let table = match advanced {
+            Some(table) => table,
+            None => self.load(path, version).await?,
         };
         let files = Arc::new(table.files()?);
         let mut tables = self.tables.lock();

@@ -19,6 +19,7 @@ use futures::StreamExt;
 use crate::error::{Error, Result};
 use crate::front::{self, Read};
 use crate::nearest;
+use crate::pins::Reads;
 
 /// One planned reading statement.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Statement {
     plan: LogicalPlan,
     schema: SchemaRef,
     parameters: SchemaRef,
+    /// The epochs that it reads, which stay readable while it runs.
+    reads: Option<Reads>,
 }
 
 impl Statement {
@@ -47,8 +50,17 @@ impl Statement {
             context: context.clone(),
             schema: wire_schema(plan.schema().as_arrow())?,
             parameters: parameters(&plan, read.questions)?,
+            reads: None,
             plan,
         })
+    }
+
+    /// The same statement, said to read epochs.
+    pub(crate) fn reading(self, reads: Reads) -> Self {
+        Self {
+            reads: Some(reads),
+            ..self
+        }
     }
 
     /// The schema of every batch that `execute` yields: no view types, no dictionaries, every field nullable.
@@ -100,12 +112,18 @@ impl Statement {
             )));
         }
         let state = self.context.state();
-        let physical = yielding(state.create_physical_plan(&self.plan).await?)?;
+        let held = self.reads.map(|reads| reads.hold());
+        let explain = move |error| match &held {
+            Some(held) => held.explain(error),
+            None => error,
+        };
+        let physical = state.create_physical_plan(&self.plan).await;
+        let physical = yielding(physical.map_err(&explain)?)?;
         let stream = execute_stream(physical, self.context.task_ctx())?;
         let schema = self.schema;
         let aligned = {
             let schema = schema.clone();
-            stream.map(move |batch| align(&batch?, &schema))
+            stream.map(move |batch| align(&batch.map_err(&explain)?, &schema))
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, aligned)))
     }

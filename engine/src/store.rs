@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ const STAGING_MARK: char = '#';
 pub(crate) struct DurableStore {
     inner: Arc<LocalFileSystem>,
     staged: AtomicU64,
+    /// Differs from process to process, also where two machines give them the same id.
+    mark: u64,
 }
 
 impl DurableStore {
@@ -36,13 +39,14 @@ impl DurableStore {
         Self {
             inner: Arc::new(LocalFileSystem::new()),
             staged: AtomicU64::new(0),
+            mark: RandomState::new().hash_one(std::process::id()),
         }
     }
 
     fn staging_path(&self, target: &FilePath) -> PathBuf {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         let mut name = target.as_os_str().to_owned();
-        name.push(format!("{STAGING_MARK}{}0{number}", std::process::id()));
+        name.push(format!("{STAGING_MARK}{}0{number}", self.mark));
         PathBuf::from(name)
     }
 }
@@ -187,7 +191,6 @@ fn put_file(
 ) -> io::Result<()> {
     let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     create_directory(parent)?;
-    // What a killed process of the same id left under this name is nobody's.
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -304,7 +304,8 @@ impl SqlService {
                 result.errors.insert(name, OptionError { value });
             }
         }
-        let token = self.sessions.keep(caller, options);
+        let hold = options.epoch.map(|epoch| self.statements.hold(epoch));
+        let token = self.sessions.keep(caller, options, hold);
         let mut response = acted(&result);
         if let Some(token) = token {
             carry_token(&mut response, &token)?;

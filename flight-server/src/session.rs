@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{CATALOG, Principal, Result};
+use engine::{CATALOG, EpochHold, Principal, Result};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
@@ -78,6 +78,8 @@ pub(crate) struct Sessions {
 #[derive(Debug)]
 struct Kept {
     options: SessionOptions,
+    /// The epoch that the options name stays readable as long as the session does.
+    _hold: Option<EpochHold>,
     used: Instant,
 }
 
@@ -170,7 +172,12 @@ impl Sessions {
     }
 
     /// Keeps the options of a caller; a token when the caller had no session yet.
-    pub(crate) fn keep(&self, caller: &Caller, options: SessionOptions) -> Option<String> {
+    pub(crate) fn keep(
+        &self,
+        caller: &Caller,
+        options: SessionOptions,
+        hold: Option<EpochHold>,
+    ) -> Option<String> {
         let (id, token) = match &caller.session {
             Some(session) => (session.id, None),
             None => {
@@ -188,7 +195,12 @@ impl Sessions {
             }
         }
         let used = Instant::now();
-        kept.insert(id, Kept { options, used });
+        let session = Kept {
+            options,
+            _hold: hold,
+            used,
+        };
+        kept.insert(id, session);
         metrics::observe_sessions(kept.len() as i64 - before as i64);
         token
     }
@@ -269,7 +281,11 @@ mod tests {
         let sessions = sessions(10);
         let token = sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
         let bearer = headers("authorization", &format!("Bearer {token}"));
-        let fresh = sessions.keep(&sessions.anonymous(&bearer, &Peer::UNKNOWN), pinned(7));
+        let fresh = sessions.keep(
+            &sessions.anonymous(&bearer, &Peer::UNKNOWN),
+            pinned(7),
+            None,
+        );
         assert_eq!(fresh, None);
         assert_eq!(
             sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
@@ -291,7 +307,7 @@ mod tests {
     fn who_never_signed_in_gets_a_token_with_the_first_option() {
         let sessions = sessions(10);
         let nobody = sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN);
-        let token = sessions.keep(&nobody, pinned(7)).expect("a token");
+        let token = sessions.keep(&nobody, pinned(7), None).expect("a token");
         let bearer = headers("authorization", &format!("Bearer {token}"));
         assert_eq!(
             sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
@@ -321,7 +337,7 @@ mod tests {
             ..pinned(7)
         };
         assert_eq!(sessions.anonymous(&call, &Peer::UNKNOWN).options, told);
-        sessions.keep(&sessions.anonymous(&call, &Peer::UNKNOWN), pinned(8));
+        sessions.keep(&sessions.anonymous(&call, &Peer::UNKNOWN), pinned(8), None);
         assert_eq!(sessions.anonymous(&call, &Peer::UNKNOWN).options, pinned(8));
         let hive = headers("database", "silver");
         assert_eq!(
@@ -342,7 +358,11 @@ mod tests {
                 let token =
                     sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
                 let bearer = headers("authorization", &format!("Bearer {token}"));
-                sessions.keep(&sessions.anonymous(&bearer, &Peer::UNKNOWN), pinned(epoch));
+                sessions.keep(
+                    &sessions.anonymous(&bearer, &Peer::UNKNOWN),
+                    pinned(epoch),
+                    None,
+                );
                 token
             })
             .collect();

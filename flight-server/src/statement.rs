@@ -13,7 +13,7 @@ use arrow_flight::encode::FlightDataEncoder;
 use arrow_flight::sql::ActionCreatePreparedStatementResult;
 use arrow_flight::utils::flight_data_to_batches;
 use bytes::Bytes;
-use engine::{Error, ErrorKind, Principal, Reader, Result, Session, Statement};
+use engine::{EpochHold, Error, ErrorKind, Principal, Reader, Result, Session, Statement};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
@@ -91,6 +91,11 @@ impl Statements {
         options: &SessionOptions,
     ) -> Result<Session> {
         Ok(self.kept_epoch(principal, options).await?.session.clone())
+    }
+
+    /// Keeps an epoch readable until what is returned is dropped.
+    pub(crate) fn hold(&self, epoch: u64) -> EpochHold {
+        self.reader.hold(epoch)
     }
 
     async fn kept_epoch(

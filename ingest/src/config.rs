@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use changes::TopicPattern;
-use engine::{Error, ErrorKind, Result};
+use engine::{Error, ErrorKind, Result, UpkeepConfig};
 use serde::Deserialize;
 
 use crate::error::from_changes;
@@ -32,6 +32,9 @@ pub struct IngestConfig {
     pub discovery_interval: Duration,
     /// Topics that start again at their earliest message where the stored offset lies outside the topic.
     pub from_earliest: Vec<String>,
+    /// The section `[upkeep]`.
+    #[serde(skip)]
+    pub upkeep: UpkeepConfig,
 }
 
 impl Default for IngestConfig {
@@ -44,6 +47,7 @@ impl Default for IngestConfig {
             max_buffered_bytes: 64 << 20,
             discovery_interval: Duration::from_secs(1),
             from_earliest: Vec::new(),
+            upkeep: UpkeepConfig::default(),
         }
     }
 }

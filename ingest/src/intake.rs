@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use changes::Topic;
 use engine::bronze::BronzeTable;
-use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result};
+use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::error::is_transient;
 use crate::progress::Progress;
 use crate::reader::Assignment;
 use crate::topics::{self, Discovery, Watermarks};
+use crate::upkeep::Order;
 use crate::writer::{Flush, QUEUED_CUTS, Writer};
 
 pub(crate) struct Intake {
@@ -39,6 +40,9 @@ pub(crate) struct Intake {
     pub(crate) flushes: BTreeMap<String, mpsc::WeakSender<Flush>>,
     pub(crate) budget: Budget,
     pub(crate) requests: Requests,
+    pub(crate) upkeep: UpkeepConfig,
+    /// To what writes each table.
+    pub(crate) orders: BTreeMap<String, mpsc::Sender<Order>>,
 }
 
 impl Intake {
@@ -112,6 +116,8 @@ impl Intake {
             let (sender, flushes) = mpsc::channel(QUEUED_CUTS);
             self.flushes
                 .insert(topic.table().to_owned(), sender.downgrade());
+            let (order, orders) = mpsc::channel(1);
+            self.orders.insert(topic.table().to_owned(), order);
             first.writer = Some(sender);
             let writer = Writer {
                 topic: topic.clone(),
@@ -119,6 +125,8 @@ impl Intake {
                 progress: self.progress.clone(),
                 wake: Arc::clone(&self.wake),
                 shutdown: self.stop.clone(),
+                upkeep: self.upkeep.clone(),
+                orders,
             };
             self.writers.spawn(writer.run(flushes));
         }

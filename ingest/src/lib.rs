@@ -23,10 +23,11 @@ mod replay;
 mod requested;
 mod rows;
 mod topics;
+mod upkeep;
 mod writer;
 
 pub use config::IngestConfig;
-pub use replay::fulfil;
+pub use requested::fulfil;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -119,6 +120,8 @@ pub async fn run(
         waiting: false,
         flushes: BTreeMap::new(),
         budget,
+        upkeep: config.upkeep.clone(),
+        orders: BTreeMap::new(),
     };
 
     let mut outcome = Ok(());

@@ -18,26 +18,6 @@ pub(crate) struct Again {
     pub(crate) replayed: Replayed,
 }
 
-/// Does a request where nobody runs the role.
-///
-/// # Errors
-/// `Unsupported` for a request to another role; `NotFound` for a table that is not there.
-pub async fn fulfil(
-    lake: &Lake,
-    lease: &Lease,
-    request: &Request,
-    clock: &Clock,
-) -> Result<Outcome> {
-    let mut replayed = Vec::new();
-    for name in asked(lake, request)? {
-        if let Some(again) = Again::read(lake, &name, clock()).await? {
-            append(lake, lease, clock, &again).await?;
-            replayed.push(again.replayed);
-        }
-    }
-    Ok(outcome(replayed))
-}
-
 /// Appends to a table that nobody else writes.
 pub(crate) async fn append(lake: &Lake, lease: &Lease, clock: &Clock, again: &Again) -> Result<()> {
     let name = again.replayed.table.name();

@@ -1,6 +1,8 @@
 //! What the ingest role does because a command asked for it.
 
-use engine::{Error, ErrorKind, Outcome, Request, Result};
+use engine::{
+    Clock, Error, ErrorKind, Lake, Lease, Outcome, Request, Result, UpkeepConfig, bronze,
+};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -9,6 +11,35 @@ use crate::error::is_transient;
 use crate::intake::Intake;
 use crate::replay::{self, Again};
 use crate::writer::Flush;
+
+/// Does a request where nobody runs the role.
+///
+/// # Errors
+/// `Unsupported` for a request to another role; `NotFound` for a table that is not there.
+pub async fn fulfil(
+    lake: &Lake,
+    lease: &Lease,
+    clock: &Clock,
+    upkeep: &UpkeepConfig,
+    request: &Request,
+) -> Result<Outcome> {
+    if let Request::Maintain { dry_run, .. } = request {
+        let mut chores = Vec::new();
+        for name in bronze::names(lake)? {
+            let done = bronze::maintain(lake, lease, clock, upkeep, &name, *dry_run);
+            chores.extend(done.await?);
+        }
+        return Ok(Outcome::of_upkeep(&chores, *dry_run));
+    }
+    let mut replayed = Vec::new();
+    for name in replay::asked(lake, request)? {
+        if let Some(again) = Again::read(lake, &name, clock()).await? {
+            replay::append(lake, lease, clock, &again).await?;
+            replayed.push(again.replayed);
+        }
+    }
+    Ok(replay::outcome(replayed))
+}
 
 impl Intake {
     /// Does the request that waits for longest. One that fails is answered and ends nothing.
@@ -33,6 +64,10 @@ impl Intake {
     }
 
     async fn fulfil(&mut self, request: &Request) -> Result<Outcome> {
+        if let Request::Maintain { dry_run, .. } = request {
+            let chores = self.tidy_up(*dry_run).await?;
+            return Ok(Outcome::of_upkeep(&chores, *dry_run));
+        }
         let mut replayed = Vec::new();
         for name in replay::asked(&self.lake, request)? {
             if let Some(again) = Again::read(&self.lake, &name, (self.clock)()).await? {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use changes::Topic;
 use engine::bronze::{BronzeTable, Commit};
-use engine::{Error, ErrorKind, Result};
+use engine::{Error, ErrorKind, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -15,6 +15,7 @@ use crate::buffer::Cut;
 use crate::error::is_transient;
 use crate::metrics::{self, Committed};
 use crate::progress::Progress;
+use crate::upkeep::Order;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -37,12 +38,32 @@ pub(crate) struct Writer {
     /// Told after each commit.
     pub(crate) wake: Arc<Notify>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) upkeep: UpkeepConfig,
+    /// Upkeep that a command asks for.
+    pub(crate) orders: mpsc::Receiver<Order>,
 }
 
 impl Writer {
-    /// Commits what arrives until the reader hangs up.
+    /// Commits what arrives until the reader hangs up, and tidies up in between.
     pub(crate) async fn run(mut self, mut flushes: mpsc::Receiver<Flush>) -> Result<()> {
-        while let Some(flush) = flushes.recv().await {
+        let interval = Duration::from_secs(self.upkeep.interval_seconds.max(1));
+        let mut next = tokio::time::Instant::now() + interval;
+        loop {
+            let flush = tokio::select! {
+                flush = flushes.recv() => flush,
+                Some(order) = self.orders.recv() => {
+                    self.obey(order).await;
+                    continue;
+                }
+                () = tokio::time::sleep_until(next), if self.upkeep.enabled => {
+                    self.tidy_up().await;
+                    next = tokio::time::Instant::now() + interval;
+                    continue;
+                }
+            };
+            let Some(flush) = flush else {
+                return Ok(());
+            };
             let started = Instant::now();
             self.commit(&flush.cut).await?;
             self.progress.advance(&self.topic, &flush.cut.offsets);
@@ -60,7 +81,6 @@ impl Writer {
             }
             self.wake.notify_one();
         }
-        Ok(())
     }
 
     /// Commits a cut, again and again while the lake is away; once more, not longer, when told to stop.

@@ -7,7 +7,7 @@ use arrow::array::{StringArray, TimestampMicrosecondArray, new_null_array};
 use engine::bronze::{self, BronzeTable};
 use engine::{
     Asked, Lake, Lease, ProjectConfig, Reader, ReaderConfig, RefreshConfig, Refresher, Request,
-    Role, SourceConfig, Turn, dead_letters,
+    Role, SourceConfig, Turn, UpkeepConfig, dead_letters,
 };
 use futures::TryStreamExt;
 
@@ -72,7 +72,7 @@ async fn a_message_that_can_be_read_now_is_a_dead_letter_no_more() {
         1
     );
 
-    let outcome = ingest::fulfil(&lake, &lease, &all(), &clock())
+    let outcome = ingest::fulfil(&lake, &lease, &clock(), &UpkeepConfig::default(), &all())
         .await
         .expect("replayed");
     assert_eq!(
@@ -103,7 +103,7 @@ async fn a_message_that_can_be_read_now_is_a_dead_letter_no_more() {
             .letters
             .is_empty()
     );
-    let outcome = ingest::fulfil(&lake, &lease, &all(), &clock())
+    let outcome = ingest::fulfil(&lake, &lease, &clock(), &UpkeepConfig::default(), &all())
         .await
         .expect("nothing left");
     assert_eq!(outcome.summary, "there are no dead letters");
@@ -208,7 +208,7 @@ async fn a_replayed_message_folds_once_and_by_its_own_place() {
         "dead letters are no events"
     );
 
-    ingest::fulfil(&lake, &lease, &all(), &clock())
+    ingest::fulfil(&lake, &lease, &clock(), &UpkeepConfig::default(), &all())
         .await
         .expect("replayed");
     refresher.turn().await.expect("a turn");
@@ -226,7 +226,7 @@ async fn a_replayed_message_folds_once_and_by_its_own_place() {
     put_misjudged(&lake, &lease, 4, 2).await;
     refresher.turn().await.expect("a turn");
     assert_eq!(queried(&lake, people).await, "1,8 2,3");
-    ingest::fulfil(&lake, &lease, &all(), &clock())
+    ingest::fulfil(&lake, &lease, &clock(), &UpkeepConfig::default(), &all())
         .await
         .expect("replayed");
     refresher.turn().await.expect("a turn");
@@ -235,7 +235,7 @@ async fn a_replayed_message_folds_once_and_by_its_own_place() {
         "1,8 2,4",
         "order is that of the places"
     );
-    ingest::fulfil(&lake, &lease, &all(), &clock())
+    ingest::fulfil(&lake, &lease, &clock(), &UpkeepConfig::default(), &all())
         .await
         .expect("nothing left");
     assert!(matches!(

@@ -59,7 +59,13 @@ pub(crate) async fn show(context: &Context, depth: &Depth, format: Format) -> an
         compares_rows: !depth.no_rows,
         samples: usize::from(depth.samples),
     };
-    let plan = Box::pin(engine::plan(&lake, &wanted, context.clock.clone())).await?;
+    let reader = context.reader(lake.clone())?;
+    let newest = reader.latest().await.map_or(0, |newest| newest.epoch);
+    let planning = async {
+        let plan = engine::plan(&lake, &wanted, context.clock.clone());
+        Ok(Box::pin(plan).await?)
+    };
+    let plan = context.reading(&reader, newest, Box::pin(planning)).await?;
     if !plan.problems.is_empty() {
         check::print(&plan.problems, format)?;
         return Err(Found(check::summary(plan.problems.len())).into());

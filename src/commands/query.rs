@@ -62,9 +62,14 @@ impl Command {
         let reader = context.reader(context.existing_lake().await?)?;
         let newest = reader.latest().await?;
         let session = Box::pin(reader.session_of(newest, &principal)).await?;
-        let statement = session.prepare(&sql).await?;
-        let schema = statement.schema();
-        output::rows(schema, statement.execute().await?, self.output).await?;
-        Ok(())
+        let rows = async {
+            let statement = session.prepare(&sql).await?;
+            let schema = statement.schema();
+            output::rows(schema, statement.execute().await?, self.output).await?;
+            Ok(())
+        };
+        context
+            .reading(&reader, session.epoch(), Box::pin(rows))
+            .await
     }
 }

@@ -35,7 +35,11 @@ pub(crate) async fn of_ingest(
     let lake = Lake::open(&context.config.lake).await?;
     match asked(context, &lake, &request, patience).await? {
         Asked::Answered(outcome) => Ok(outcome),
-        Asked::Free(lease) => Ok(ingest::fulfil(&lake, &lease, &request, &context.clock).await?),
+        Asked::Free(lease) => {
+            let upkeep = &context.config.upkeep;
+            let done = ingest::fulfil(&lake, &lease, &context.clock, upkeep, &request);
+            Ok(Box::pin(done).await?)
+        }
     }
 }
 

@@ -83,6 +83,14 @@ impl Listeners {
             stop.clone(),
         );
         roles.start("Flight SQL", Stage::Work, serving);
+        let pinning = {
+            let (reader, clock, stop) = (reader.clone(), context.clock.clone(), stop.clone());
+            async move {
+                reader.keep_pins(clock, stop).await;
+                Ok::<(), engine::Error>(())
+            }
+        };
+        roles.start("pins", Stage::Work, pinning);
         let metrics = context.metrics.clone();
         let serving = console::serve(self.http, reader, metrics, config.http.clone(), stop);
         roles.start("HTTP", Stage::Work, serving);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use engine::sources::Drift;
-use engine::{Age, Freshness, Manifest, Standing, TableName, TableState};
+use engine::{Age, Freshness, Manifest, Size, Standing, TableName, TableState};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -34,9 +34,17 @@ impl Command {
                 Vec::new()
             }
         };
+        let sizes = match reader.sizes(&manifest).await {
+            Ok(sizes) => sizes,
+            Err(error) => {
+                output::note(&format!("the tables were not measured: {error}"));
+                BTreeMap::new()
+            }
+        };
         let seen = Seen {
             now: (context.clock)(),
             ages: reader.ages(&manifest).await?,
+            sizes,
         };
         let age = seen.now - manifest.now;
         match self.output {
@@ -62,10 +70,11 @@ impl Command {
     }
 }
 
-/// How old the tables were when they were looked at.
+/// How old and how large the tables were when they were looked at.
 struct Seen {
     now: DateTime<Utc>,
     ages: BTreeMap<TableName, Age>,
+    sizes: BTreeMap<TableName, Size>,
 }
 
 impl Seen {
@@ -89,10 +98,12 @@ pub(crate) fn age(age: &Age, now: DateTime<Utc>) -> Value {
     })
 }
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 10] = [
     "table",
     "state",
     "rows",
+    "files",
+    "bytes",
     "version",
     "since epoch",
     "behind",
@@ -110,10 +121,13 @@ fn rows(manifest: &Manifest, seen: &Seen) -> Vec<Vec<String>> {
     });
     tables
         .map(|(name, table)| {
+            let size = seen.sizes.get(name);
             vec![
                 name.to_string(),
                 state(table.state).to_owned(),
                 table.rows.map(|rows| rows.to_string()).unwrap_or_default(),
+                size.map(|size| size.files.to_string()).unwrap_or_default(),
+                size.map(|size| size.bytes.to_string()).unwrap_or_default(),
                 table.version.to_string(),
                 table.since.to_string(),
                 seen.behind(name),
@@ -140,6 +154,8 @@ fn document(manifest: &Manifest, standing: &Standing, drifts: &[Drift], seen: &S
             "table": name.to_string(),
             "state": state(table.state),
             "rows": table.rows,
+            "files": seen.sizes.get(name).map(|size| size.files),
+            "bytes": seen.sizes.get(name).map(|size| size.bytes),
             "version": table.version,
             "since_epoch": table.since,
             "reason": table.reason,
@@ -155,7 +171,7 @@ fn document(manifest: &Manifest, standing: &Standing, drifts: &[Drift], seen: &S
         "age_ms": (seen.now - manifest.now).num_milliseconds(),
         "project": standing,
         "drift": drifts,
-        "unbuilt": manifest.unbuilt.iter().map(|(name, unbuilt)| (name.to_string(), &unbuilt.reason)).collect::<std::collections::BTreeMap<_, _>>(),
+        "unbuilt": manifest.unbuilt.iter().map(|(name, unbuilt)| (name.to_string(), &unbuilt.reason)).collect::<BTreeMap<_, _>>(),
         "tables": tables.collect::<Vec<_>>(),
     })
 }

@@ -81,7 +81,13 @@ impl Command {
         let manifest = reader.latest().await?;
         let now = (context.clock)();
         let keys = usize::from(self.keys);
-        Ok(reader.validate(&manifest, &self.tables, keys, now).await?)
+        let validating = async {
+            let validation = reader.validate(&manifest, &self.tables, keys, now);
+            Ok(validation.await?)
+        };
+        context
+            .reading(&reader, manifest.epoch, Box::pin(validating))
+            .await
     }
 
     fn counts(&self, result: &RuleResult) -> bool {

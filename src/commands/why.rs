@@ -44,7 +44,10 @@ impl Command {
             Some(epoch) => reader.epoch(epoch).await?,
             None => reader.latest().await?,
         };
-        let why = reader.why(&manifest, &self.table, &self.key).await?;
+        let asking = async { Ok(reader.why(&manifest, &self.table, &self.key).await?) };
+        let why = context
+            .reading(&reader, manifest.epoch, Box::pin(asking))
+            .await?;
         match self.output {
             Document::Text => text(&why),
             Document::Json => output::json(&document(&why)?),

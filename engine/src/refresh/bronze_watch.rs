@@ -24,10 +24,11 @@ impl BronzeWatch {
     pub(super) async fn versions(&mut self) -> Result<BTreeMap<TableName, u64>> {
         for name in bronze::names(&self.lake)? {
             if let Some(table) = self.tables.get_mut(&name) {
-                if table.has_next(&self.lake) {
-                    table.advance(None).await?;
+                if !table.has_next(&self.lake) || table.advance(None).await.is_ok() {
+                    continue;
                 }
-                continue;
+                // The log it was read from may have been cleaned since.
+                self.tables.remove(&name);
             }
             if let Some(table) = Table::open(&self.lake, &Lake::table_path(&name), None).await? {
                 self.tables.insert(name, table);
@@ -44,13 +45,13 @@ impl BronzeWatch {
             .collect()
     }
 
-    /// Files that the versions after `from`, up to and with `to`, brought.
+    /// Files that the versions after `from`, up to and with `to`, brought; None where they are no longer kept.
     pub(super) async fn files_added(
         &mut self,
         name: &TableName,
         from: u64,
         to: u64,
-    ) -> Result<Vec<DataFile>> {
+    ) -> Result<Option<Vec<DataFile>>> {
         if !self.tables.contains_key(name) {
             self.versions().await?;
         }
@@ -60,6 +61,11 @@ impl BronzeWatch {
                 format!("\"{name}\" is gone from the lake"),
             )
         })?;
-        table.files_added(from, to).await
+        let files = table.files_added(from, to).await?;
+        let is_there = |file: &DataFile| {
+            let path = format!("{}/{}", Lake::table_path(name), file.path);
+            self.lake.has_file(&path)
+        };
+        Ok(files.filter(|files| files.iter().all(is_there)))
     }
 }

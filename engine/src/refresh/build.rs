@@ -338,7 +338,7 @@ pub(super) fn transaction(intent: &Intent, name: &TableName) -> (String, i64) {
     (transaction_id(name), epoch)
 }
 
-fn transaction_id(name: &TableName) -> String {
+pub(super) fn transaction_id(name: &TableName) -> String {
     format!("refresh/{name}")
 }
 

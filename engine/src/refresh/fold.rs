@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{Expr, ident, lit};
+use tracing::info;
 
 use self::columns::FoldColumns;
 use self::events::{Events, Folding};
@@ -110,14 +111,18 @@ impl Refresher {
         let goes_on =
             !self.is_made_from_the_start() && file.directives.refresh != RefreshPolicy::Full;
         let last = last.filter(|last| goes_on && builds_on(last, file, &layout, &declared, inputs));
-        let from = last.map(|last| &last.inputs);
+        let new = match last {
+            Some(last) => self.changes(&declared, &last.inputs, inputs).await?,
+            None => None,
+        };
+        let last = last.filter(|_| new.is_some());
         let folding = Folding {
             next,
             intent,
             inputs,
             file,
             statements: Arc::new(FoldStatements::new(file, cdc, &columns)?),
-            events: self.events(&declared, from, inputs).await?,
+            events: self.events(&declared, new, inputs).await?,
             declared,
             columns,
         };
@@ -199,19 +204,38 @@ impl Refresher {
         Ok(Gathered::Divided(buckets))
     }
 
+    /// The files with the messages that came after those that a version was made from; None where they are no longer
+    /// kept, so that it is made from all messages.
+    async fn changes(
+        &mut self,
+        declared: &[TableName],
+        from: &Versions,
+        inputs: &Versions,
+    ) -> Result<Option<Vec<DataFile>>> {
+        let Some((name, to)) = messages(declared, inputs) else {
+            return Ok(Some(Vec::new()));
+        };
+        let Some(from) = from.get(name) else {
+            return Ok(None);
+        };
+        let new = self.bronze.files_added(name, *from, to).await?;
+        if new.is_none() {
+            info!(table = %name, from, "the changes since are no longer kept: all messages are read");
+        }
+        Ok(new)
+    }
+
     async fn events(
         &mut self,
         declared: &[TableName],
-        from: Option<&Versions>,
+        new: Option<Vec<DataFile>>,
         inputs: &Versions,
     ) -> Result<Option<Events>> {
-        let bronze = declared.iter().find(|name| name.is_bronze());
-        let Some((name, to)) = bronze.and_then(|name| Some((name, *inputs.get(name)?))) else {
+        let Some((name, to)) = messages(declared, inputs) else {
             return Ok(None);
         };
-        let known = from.and_then(|from| from.get(name).copied());
-        let new = match known {
-            Some(from) => self.bronze.files_added(name, from, to).await?,
+        let new = match new {
+            Some(new) => new,
             None => {
                 let path = Lake::table_path(name);
                 self.snapshots.files(&path, to).await?.as_ref().clone()
@@ -223,6 +247,12 @@ impl Refresher {
             version: to,
         }))
     }
+}
+
+/// The bronze table that a fold reads, and the version it reads it at.
+fn messages<'a>(declared: &'a [TableName], inputs: &Versions) -> Option<(&'a TableName, u64)> {
+    let bronze = declared.iter().find(|name| name.is_bronze())?;
+    Some((bronze, *inputs.get(bronze)?))
 }
 
 fn truncates() -> Expr {

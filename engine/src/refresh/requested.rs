@@ -45,6 +45,10 @@ impl Refresher {
                 let turn = self.rollback_to(*epoch).await?;
                 Ok(changed(before.as_deref(), &turn))
             }
+            Request::Maintain { dry_run, .. } => {
+                let chores = self.maintain(*dry_run).await?;
+                Ok(Outcome::of_upkeep(&chores, *dry_run))
+            }
         }
     }
 

@@ -155,6 +155,7 @@ impl Refresher {
                 .collect(),
             schema: schema_changed.then(|| state.schema.clone()),
             transactions: vec![transaction(intent, name)],
+            moves_rows: false,
         };
         let table = self.writer_of(name, &layout).await?;
         table.commit(change, &layout, intent.now).await

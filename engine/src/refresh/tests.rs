@@ -47,7 +47,7 @@ age = "int64"
 pub(crate) struct World {
     directory: tempfile::TempDir,
     pub(crate) lake: Lake,
-    bronze: BronzeTable,
+    pub(crate) bronze: BronzeTable,
     _ingest: Lease,
     seconds: Arc<AtomicI64>,
     next_offset: i64,
@@ -169,7 +169,7 @@ impl World {
         batches.iter().flat_map(texts).collect()
     }
 
-    async fn people(&self) -> Vec<String> {
+    pub(crate) async fn people(&self) -> Vec<String> {
         self.rows("SELECT id, name, age FROM silver.people ORDER BY id")
             .await
     }
@@ -434,3 +434,4 @@ async fn bronze_refuses_an_ingest_that_was_overtaken() {
 }
 
 mod requested;
+mod upkeep;
