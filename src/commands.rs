@@ -116,7 +116,7 @@ pub(crate) async fn bind(key: &str, address: &str) -> engine::Result<TcpListener
 pub(crate) fn lsn(config: &Config) -> anyhow::Result<LsnAllocator> {
     let path = config.broker.path.with_file_name("source.lsn");
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| {
+        disk::create_directory(folder).map_err(|error| {
             Error::invalid(format!("could not create \"{}\"", folder.display()))
                 .hint("broker.path must be in a directory that this user may write.")
                 .caused_by(error)

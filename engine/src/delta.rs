@@ -18,6 +18,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
+use object_store::ObjectStoreExt;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -162,13 +163,17 @@ impl Table {
         })
     }
 
+    /// The table as its writer holds it: the version that it finds survives power loss.
     pub(crate) async fn open_or_create(
         lake: &Lake,
         path: &str,
         layout: &TableLayout,
     ) -> Result<Self> {
         match Self::open(lake, path, None).await? {
-            Some(table) => Ok(table),
+            Some(table) => {
+                table.settle(lake).await?;
+                Ok(table)
+            }
             None => Self::create(lake, path, layout).await,
         }
     }
@@ -179,7 +184,32 @@ impl Table {
 
     /// Moves forward to the newest version, or to `version`.
     pub(crate) async fn advance(&mut self, version: Option<u64>) -> Result<()> {
+        self.check_presence().await?;
         Ok(self.delta.update_incremental(version).await?)
+    }
+
+    /// # Errors
+    /// `Unavailable` when the table's log is not there: a commit would begin another one.
+    async fn check_presence(&self) -> Result<()> {
+        let store = self.delta.log_store().object_store(None);
+        let entry = format!("_delta_log/{:020}.json", self.version());
+        // The entry of a version that is not the newest may have been cleaned up, after a checkpoint.
+        for name in [entry.as_str(), "_delta_log/_last_checkpoint"] {
+            match store.head(&name.into()).await {
+                Err(object_store::Error::NotFound { .. }) => {}
+                found => return Ok(found.map(drop)?),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("the log of \"{}\" is away", self.path),
+        )
+        .hint("Work goes on when the lake's directory is back."))
+    }
+
+    /// Makes the loaded version survive power loss, whoever committed it: an epoch may name it.
+    pub(crate) async fn settle(&self, lake: &Lake) -> Result<()> {
+        lake.settle(&format!("{}/_delta_log", self.path)).await
     }
 
     /// Whether the log already holds the version after this one. One look at one name.
@@ -306,6 +336,7 @@ impl Table {
         layout: &TableLayout,
         now: DateTime<Utc>,
     ) -> Result<u64> {
+        self.check_presence().await?;
         let rewrites = !change.removes.is_empty();
         let mut actions = Vec::with_capacity(change.adds.len() + change.removes.len() + 1);
         let settings = self.delta.snapshot()?.metadata().configuration();

@@ -351,6 +351,18 @@ impl EpochLog {
         self.lake.remove(&intent_path(epoch)).await
     }
 
+    /// The manifest of an epoch that the holder of `term` declared, where an attempt to publish it failed after the
+    /// manifest had its name. It survives power loss once it is returned.
+    pub(crate) async fn published_by(&self, term: u64, epoch: u64) -> Result<Option<Manifest>> {
+        let found = self.manifest(epoch).await?;
+        let Some(found) = found.filter(|found| found.term == term) else {
+            return Ok(None);
+        };
+        // It syncs the directory that both are in.
+        self.point_to(epoch).await?;
+        Ok(Some(found))
+    }
+
     /// Takes back a declared epoch under which nothing was committed.
     pub(crate) async fn withdraw(&self, epoch: u64) -> Result<()> {
         self.lake.remove(&intent_path(epoch)).await

@@ -101,7 +101,10 @@ impl From<DataFusionError> for Error {
         if let DataFusionError::External(inner) = error {
             return match inner.downcast::<Self>() {
                 Ok(ours) => *ours,
-                Err(other) => Self::new(ErrorKind::Internal, other.to_string()),
+                Err(other) => {
+                    let kind = storage_kind(other.as_ref()).unwrap_or(ErrorKind::Internal);
+                    Self::new(kind, other.to_string())
+                }
             };
         }
         // One of ours that came up through a join or a sort, which share theirs.
@@ -149,7 +152,7 @@ fn arrow_kind(error: &ArrowError) -> ErrorKind {
         ArrowError::IoError(..) => ErrorKind::Unavailable,
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
             Some(ours) => ours.kind,
-            None => ErrorKind::Internal,
+            None => storage_kind(inner.as_ref()).unwrap_or(ErrorKind::Internal),
         },
         _ => ErrorKind::Internal,
     }
@@ -193,10 +196,30 @@ impl From<DeltaTableError> for Error {
             DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::InvalidStatsJson { .. } => {
                 ErrorKind::Corrupt
             }
-            _ => ErrorKind::Internal,
+            _ => storage_kind(&error).unwrap_or(ErrorKind::Internal),
         };
         Self::new(kind, "could not use a Delta table").caused_by(error)
     }
+}
+
+/// What storage, somewhere below an error, has to say.
+fn storage_kind(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return Some(match io.kind() {
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+                    ErrorKind::Corrupt
+                }
+                _ => ErrorKind::Unavailable,
+            });
+        }
+        if cause.is::<object_store::Error>() {
+            return Some(ErrorKind::Unavailable);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 impl From<object_store::Error> for Error {
@@ -204,7 +227,6 @@ impl From<object_store::Error> for Error {
         let kind = match &error {
             object_store::Error::NotFound { .. } => ErrorKind::NotFound,
             object_store::Error::AlreadyExists { .. } => ErrorKind::Conflict,
-            object_store::Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
             _ => ErrorKind::Unavailable,
         };
         Self::new(kind, "could not use the lake's storage").caused_by(error)

@@ -13,7 +13,7 @@ use url::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::overlay::OverlayStore;
-use crate::store::{DurableStore, create_directory};
+use crate::store::{DurableStore, is_staged};
 
 /// Version of the layout below the lake's root; another one is refused.
 const FORMAT: &str = "sportlake lake format 1\n";
@@ -72,8 +72,8 @@ impl Lake {
                 .caused_by(source)
         })?;
         let lake = Self {
+            store: Arc::new(DurableStore::new(&root)),
             root,
-            store: Arc::new(DurableStore::new()),
             original: None,
         };
         lake.check_format().await?;
@@ -106,6 +106,20 @@ impl Lake {
         [Some(&self.root), self.original.as_ref()]
             .into_iter()
             .flatten()
+    }
+
+    /// Makes the names in a directory last that somebody may have given and not synced: who died, or is about to.
+    pub(crate) async fn settle(&self, relative: &str) -> Result<()> {
+        if self.original.is_some() {
+            return Ok(());
+        }
+        let directory = self.root.join(relative);
+        tokio::task::spawn_blocking(move || disk::sync_directory(&directory))
+            .await
+            .map_err(|source| {
+                Error::new(ErrorKind::Internal, "a sync of a directory broke off").caused_by(source)
+            })?
+            .map_err(storage)
     }
 
     /// Where what arrives from outside is: an overlay has none of its own.
@@ -155,6 +169,11 @@ impl Lake {
 
     /// Writes a file that must not be there yet; `false` when it is.
     pub(crate) async fn create(&self, relative: &str, content: Vec<u8>) -> Result<bool> {
+        self.check_presence().await?;
+        self.put_absent(relative, content).await
+    }
+
+    async fn put_absent(&self, relative: &str, content: Vec<u8>) -> Result<bool> {
         let options = PutOptions::from(PutMode::Create);
         let path = self.path(relative)?;
         match self.store.put_opts(&path, content.into(), options).await {
@@ -165,6 +184,7 @@ impl Lake {
     }
 
     pub(crate) async fn replace(&self, relative: &str, content: Vec<u8>) -> Result<()> {
+        self.check_presence().await?;
         self.store
             .put(&self.path(relative)?, content.into())
             .await?;
@@ -241,17 +261,14 @@ impl Lake {
         if let Some(found) = self.read(FORMAT_FILE).await? {
             return self.accept_format(&found);
         }
-        let mut entries = tokio::fs::read_dir(&self.root).await.map_err(storage)?;
-        if entries.next_entry().await.map_err(storage)?.is_some()
-            && self.read(FORMAT_FILE).await?.is_none()
-        {
+        if self.holds_something().await? && self.read(FORMAT_FILE).await?.is_none() {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("\"{}\" is not empty and holds no lake", self.root.display()),
             )
             .hint("Point lake.uri at an empty directory, or at a lake that sportlake made."));
         }
-        if self.create(FORMAT_FILE, FORMAT.into()).await? {
+        if self.put_absent(FORMAT_FILE, FORMAT.into()).await? {
             return Ok(());
         }
         match self.read(FORMAT_FILE).await? {
@@ -261,6 +278,30 @@ impl Lake {
                 "the lake is being removed",
             )),
         }
+    }
+
+    /// Whether the directory holds more than what a start that was cut short leaves.
+    async fn holds_something(&self) -> Result<bool> {
+        let mut entries = tokio::fs::read_dir(&self.root).await.map_err(storage)?;
+        while let Some(entry) = entries.next_entry().await.map_err(storage)? {
+            if !is_staged(&entry.file_name()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// # Errors
+    /// `Unavailable` when the lake's directory is not there, or is another: writing would make a second lake.
+    async fn check_presence(&self) -> Result<()> {
+        if self.read(FORMAT_FILE).await?.is_some() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("the lake \"{}\" is away", self.root.display()),
+        )
+        .hint("Work goes on when its directory is back."))
     }
 
     fn accept_format(&self, found: &Bytes) -> Result<()> {
@@ -347,7 +388,7 @@ fn walk(directory: &FilePath, prefix: &str, files: &mut Vec<ListedFile>) -> io::
 
 fn create_root(path: &FilePath) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
-    create_directory(&absolute)?;
+    disk::create_directory(&absolute)?;
     absolute.canonicalize()
 }
 
@@ -375,6 +416,28 @@ mod tests {
         for _ in 0..2 {
             Lake::open(&config(&directory)).await.expect("a lake");
         }
+    }
+
+    #[tokio::test]
+    async fn a_first_start_that_was_cut_short_is_made_good() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let lake = directory.path().join("lake");
+        std::fs::create_dir(&lake).expect("created");
+        std::fs::write(lake.join("_format#12300"), "sport").expect("written");
+        Lake::open(&config(&directory)).await.expect("a lake");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_where_the_lake_is_away() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let lake = Lake::open(&config(&directory)).await.expect("a lake");
+        std::fs::rename(lake.root(), directory.path().join("away")).expect("moved");
+        let refused = lake.create("_epochs/1", Vec::new()).await;
+        assert_eq!(
+            refused.map_err(|error| error.kind()),
+            Err(ErrorKind::Unavailable)
+        );
+        assert!(!lake.root().exists());
     }
 
     #[tokio::test]

@@ -1,13 +1,12 @@
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs::TryLockError;
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
-use nix::fcntl::{Flock, FlockArg};
+use disk::File;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::store::create_directory;
 
 /// The two writers of a lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +31,7 @@ impl Role {
 #[derive(Debug)]
 pub struct Lease {
     /// None where nothing can be written that another would read.
-    _lock: Option<Flock<File>>,
+    _lock: Option<File>,
     path: PathBuf,
     role: Role,
     term: u64,
@@ -46,8 +45,8 @@ impl Lease {
     pub fn acquire(lake: &Lake, role: Role) -> Result<Self> {
         match Self::open(lake, role)? {
             Ok(lease) => Ok(lease),
-            Err(mut file) => {
-                let holder = holder(&mut file).map_or_else(
+            Err(file) => {
+                let holder = holder(&file).map_or_else(
                     || "another process".to_owned(),
                     |(_, pid)| format!("process {pid}"),
                 );
@@ -72,23 +71,20 @@ impl Lease {
     /// The lease, or the file of whoever holds it.
     fn open(lake: &Lake, role: Role) -> Result<std::result::Result<Self, File>> {
         let directory = lake.root().join("_leases");
-        create_directory(&directory).map_err(unavailable)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(directory.join(role.as_str()))
+        disk::create_directory(&directory).map_err(unavailable)?;
+        let file = File::open_or_create(&directory.join(role.as_str())).map_err(unavailable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Err(file)),
+            Err(TryLockError::Error(error)) => return Err(unavailable(error)),
+        }
+        let term = holder(&file).map_or(0, |(term, _)| term) + 1;
+        write_holder(&file, term)
+            // A term that a power cut took back would be lower than those of the intents that are there.
+            .and_then(|()| disk::sync_directory(&directory))
             .map_err(unavailable)?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => return Ok(Err(file)),
-            Err((_, errno)) => return Err(unavailable(errno.into())),
-        };
-        let term = holder(&mut lock).map_or(0, |(term, _)| term) + 1;
-        write_holder(&mut lock, term).map_err(unavailable)?;
         Ok(Ok(Self {
-            _lock: Some(lock),
+            _lock: Some(file),
             role,
             term,
             path: directory.join(role.as_str()),
@@ -100,8 +96,8 @@ impl Lease {
     /// # Errors
     /// `Conflict` when a later one took the lease: nothing more may be written.
     pub(crate) fn verify(&self) -> Result<()> {
-        let newest = match File::open(&self.path) {
-            Ok(mut file) => holder(&mut file).map(|(term, _)| term),
+        let newest = match std::fs::File::open(&self.path) {
+            Ok(file) => holder(&file).map(|(term, _)| term),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(unavailable(error)),
         };
@@ -140,7 +136,7 @@ impl Lease {
 }
 
 /// Term and pid that the lease file names. The pid is for messages only.
-fn holder(file: &mut File) -> Option<(u64, u32)> {
+fn holder(mut file: &std::fs::File) -> Option<(u64, u32)> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(128).read_to_string(&mut text).ok()?;
@@ -151,9 +147,9 @@ fn holder(file: &mut File) -> Option<(u64, u32)> {
 }
 
 /// A fixed width, so that the line is overwritten in place and a cut write never shortens the term.
-fn write_holder(file: &mut File, term: u64) -> io::Result<()> {
-    file.rewind()?;
-    writeln!(file, "{term:020} {:010}", std::process::id())?;
+fn write_holder(file: &File, term: u64) -> io::Result<()> {
+    let line = format!("{term:020} {:010}\n", std::process::id());
+    file.write_all_at(line.as_bytes(), 0)?;
     file.sync_all()
 }
 

@@ -8,6 +8,8 @@ pub mod bronze;
 mod clock;
 mod dead_letters;
 mod delta;
+#[cfg(test)]
+mod durability;
 mod epoch;
 mod error;
 mod explain;

@@ -264,7 +264,11 @@ impl Refresher {
                 .await?;
             info!(epoch = intent.epoch, "an interrupted epoch is finished");
             let refused = intent.refused.clone();
-            let turn = self.finish(intent, &project, None, started).await?;
+            let term = self.lease.term();
+            let turn = match self.epochs.published_by(term, intent.epoch).await? {
+                Some(published) => self.take_up(Arc::new(published)),
+                None => self.finish(intent, &project, None, started).await?,
+            };
             self.project.settle(&self.lake, project, refused).await?;
             return Ok(turn);
         }
@@ -315,10 +319,9 @@ impl Refresher {
             return Ok(Turn::Quiet);
         };
         self.lease.verify()?;
-        self.epochs.publish(&manifest).await?;
-        self.unfinished = None;
         let manifest = Arc::new(manifest);
-        self.newest = Some(manifest.clone());
+        self.epochs.publish(&manifest).await?;
+        let turn = self.take_up(manifest.clone());
         metrics::observe_epoch(&manifest, started.elapsed());
         let seconds = started.elapsed().as_secs_f64();
         debug!(epoch = manifest.epoch, seconds, "epoch published");
@@ -333,7 +336,14 @@ impl Refresher {
                 manifest.epoch
             );
         }
-        Ok(Turn::Published(manifest))
+        Ok(turn)
+    }
+
+    /// A published epoch becomes the one that the next follows.
+    fn take_up(&mut self, manifest: Arc<Manifest>) -> Turn {
+        self.unfinished = None;
+        self.newest = Some(manifest.clone());
+        Turn::Published(manifest)
     }
 }
 

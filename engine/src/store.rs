@@ -3,41 +3,92 @@
 //! `object_store`'s own local store never syncs: after a power cut an acknowledged commit could be gone, or be there
 //! under its name with no content. Here a file is synced before it gets its name, and the directory after.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use disk::File;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
-    Result, UploadPart,
+    RenameTargetMode, Result, UploadPart,
 };
+use parking_lot::Mutex;
 
 /// Files in the middle of being written end in `#N`, which listings leave out.
 const STAGING_MARK: char = '#';
 
-/// A store rooted at `/` whose writes survive power loss once they are acknowledged.
+/// Files removed at a time.
+const REMOVALS: usize = 8;
+
+/// Whether a file of this name was left in the middle of being written.
+pub(crate) fn is_staged(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let number = name.rsplit_once(STAGING_MARK).map(|(_, number)| number);
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A store whose paths begin at `/` and whose writes below a directory survive power loss once they are acknowledged.
 #[derive(Debug)]
 pub(crate) struct DurableStore {
     inner: Arc<LocalFileSystem>,
+    directories: Arc<Directories>,
     staged: AtomicU64,
     /// Differs from process to process, also where two machines give them the same id.
     mark: u64,
 }
 
+/// The directories below a root, made and synced as they are needed.
+#[derive(Debug)]
+struct Directories {
+    root: PathBuf,
+    /// Whose names last, up to the root.
+    lasting: Mutex<HashSet<PathBuf>>,
+}
+
+impl Directories {
+    /// Makes sure that what is written into a directory, and synced there, is found again.
+    fn ensure(&self, directory: &FilePath) -> io::Result<()> {
+        if self.lasting.lock().contains(directory) && directory.is_dir() {
+            return Ok(());
+        }
+        disk::create_directory(directory)?;
+        // Directories that are there may be of somebody who died, or is about to sync them.
+        let mut below = directory;
+        while below != self.root
+            && below.starts_with(&self.root)
+            && let Some(above) = below.parent()
+        {
+            if !self.lasting.lock().contains(below) {
+                disk::sync_directory(above)?;
+                self.lasting.lock().insert(below.to_owned());
+            }
+            below = above;
+        }
+        Ok(())
+    }
+}
+
 impl DurableStore {
-    pub(crate) fn new() -> Self {
+    /// `root` is there already.
+    pub(crate) fn new(root: &FilePath) -> Self {
         Self {
             inner: Arc::new(LocalFileSystem::new()),
+            directories: Arc::new(Directories {
+                root: root.to_owned(),
+                lasting: Mutex::default(),
+            }),
             staged: AtomicU64::new(0),
             mark: RandomState::new().hash_one(std::process::id()),
         }
@@ -71,12 +122,15 @@ impl ObjectStore for DurableStore {
         let create = options.mode == PutMode::Create;
         let target = self.inner.path_to_filesystem(location)?;
         let staging = self.staging_path(&target);
-        let location = location.clone();
+        let (location, directories) = (location.clone(), self.directories.clone());
         blocking(move || {
-            put_file(&staging, &target, &payload, create).map_err(|source| {
-                fs::remove_file(&staging).ok();
-                named(&location, source)
-            })
+            parent(&target)
+                .and_then(|directory| directories.ensure(directory))
+                .and_then(|()| put_file(&staging, &target, &payload, create))
+                .map_err(|source| {
+                    disk::remove_file(&staging).ok();
+                    named(&location, source)
+                })
         })
         .await?;
         Ok(PutResult {
@@ -88,17 +142,24 @@ impl ObjectStore for DurableStore {
     async fn put_multipart_opts(
         &self,
         location: &Path,
-        options: PutMultipartOptions,
+        _options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let target = self.inner.path_to_filesystem(location)?;
-        if let Some(parent) = target.parent().map(FilePath::to_owned) {
-            let location = location.clone();
-            blocking(move || create_directory(&parent).map_err(|source| named(&location, source)))
-                .await?;
-        }
-        let upload = self.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(DurableUpload {
-            inner: upload,
+        let staging = self.staging_path(&target);
+        let opened = location.clone();
+        let name = staging.clone();
+        let directories = self.directories.clone();
+        let file = blocking(move || {
+            parent(&name)
+                .and_then(|directory| directories.ensure(directory))
+                .and_then(|()| File::create(&name))
+                .map_err(|source| named(&opened, source))
+        })
+        .await?;
+        Ok(Box::new(Upload {
+            file: Arc::new(file),
+            written: 0,
+            staging: Some(staging),
             target,
             location: location.clone(),
         }))
@@ -120,7 +181,21 @@ impl ObjectStore for DurableStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let inner = self.inner.clone();
+        let removals = locations.map(move |location| {
+            let inner = inner.clone();
+            async move {
+                let location = location?;
+                let path = inner.path_to_filesystem(&location)?;
+                let removed = location.clone();
+                blocking(move || {
+                    disk::remove_file(&path).map_err(|source| named(&removed, source))
+                })
+                .await?;
+                Ok(location)
+            }
+        });
+        removals.buffered(REMOVALS).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -140,46 +215,112 @@ impl ObjectStore for DurableStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await?;
-        self.sync(to).await
+        let create = options.mode == CopyMode::Create;
+        self.name_anew(from, to, move |from, staging, to| match create {
+            true => disk::hard_link(from, to),
+            false => disk::hard_link(from, staging).and_then(|()| disk::rename(staging, to)),
+        })
+        .await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await?;
-        self.sync(to).await
+        let create = options.target_mode == RenameTargetMode::Create;
+        self.name_anew(from, to, move |from, _, to| match create {
+            true => disk::hard_link(from, to).and_then(|()| disk::remove_file(from)),
+            false => disk::rename(from, to),
+        })
+        .await
     }
 }
 
 impl DurableStore {
-    async fn sync(&self, location: &Path) -> Result<()> {
-        let target = self.inner.path_to_filesystem(location)?;
-        let location = location.clone();
-        blocking(move || sync_named(&target).map_err(|source| named(&location, source))).await
+    /// Gives a file another name, which lasts when this returns.
+    async fn name_anew(
+        &self,
+        from: &Path,
+        to: &Path,
+        step: impl FnOnce(&FilePath, &FilePath, &FilePath) -> io::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let source = self.inner.path_to_filesystem(from)?;
+        let target = self.inner.path_to_filesystem(to)?;
+        let staging = self.staging_path(&target);
+        let (location, directories) = (to.clone(), self.directories.clone());
+        blocking(move || {
+            parent(&target)
+                .and_then(|directory| directories.ensure(directory))
+                .and_then(|()| step(&source, &staging, &target))
+                .and_then(|()| disk::sync_directory(parent(&target)?))
+                .map_err(|source| named(&location, source))
+        })
+        .await
     }
 }
 
+/// A large file on its way: its parts are written beside its name, which it gets when all of it is synced.
 #[derive(Debug)]
-struct DurableUpload {
-    inner: Box<dyn MultipartUpload>,
+struct Upload {
+    file: Arc<File>,
+    written: u64,
+    /// None once it has its name or is given up.
+    staging: Option<PathBuf>,
     target: PathBuf,
     location: Path,
 }
 
 #[async_trait]
-impl MultipartUpload for DurableUpload {
+impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.inner.put_part(data)
+        let mut at = self.written;
+        self.written += data.content_length() as u64;
+        let (file, location) = (self.file.clone(), self.location.clone());
+        Box::pin(blocking(move || {
+            for chunk in data.iter() {
+                file.write_all_at(chunk, at)
+                    .map_err(|source| named(&location, source))?;
+                at += chunk.len() as u64;
+            }
+            Ok(())
+        }))
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let result = self.inner.complete().await?;
-        let (target, location) = (self.target.clone(), self.location.clone());
-        blocking(move || sync_named(&target).map_err(|source| named(&location, source))).await?;
-        Ok(result)
+        let Some(staging) = self.staging.clone() else {
+            return Err(named(&self.location, io::ErrorKind::NotFound.into()));
+        };
+        let (file, target, location) = (
+            self.file.clone(),
+            self.target.clone(),
+            self.location.clone(),
+        );
+        blocking(move || {
+            file.sync_all()
+                .and_then(|()| disk::rename(&staging, &target))
+                .and_then(|()| disk::sync_directory(parent(&target)?))
+                .map_err(|source| named(&location, source))
+        })
+        .await?;
+        self.staging = None;
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+        })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.inner.abort().await
+        let Some(staging) = self.staging.take() else {
+            return Ok(());
+        };
+        let location = self.location.clone();
+        blocking(move || disk::remove_file(&staging).map_err(|source| named(&location, source)))
+            .await
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(staging) = &self.staging {
+            disk::remove_file(staging).ok();
+        }
     }
 }
 
@@ -189,51 +330,34 @@ fn put_file(
     payload: &PutPayload,
     create: bool,
 ) -> io::Result<()> {
-    let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    create_directory(parent)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(staging)?;
+    let directory = parent(target)?;
+    // What a killed process of the same id left under this name is nobody's.
+    let file = File::create(staging)?;
+    let mut written = 0;
     for chunk in payload.iter() {
-        file.write_all(chunk)?;
+        file.write_all_at(chunk, written)?;
+        written += chunk.len() as u64;
     }
     file.sync_all()?;
     if create {
-        fs::hard_link(staging, target)?;
-        fs::remove_file(staging)?;
-    } else {
-        fs::rename(staging, target)?;
-    }
-    sync_directory(parent)
-}
-
-/// Creates a directory and its parents, each entry synced into the one above.
-pub(crate) fn create_directory(directory: &FilePath) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = directory.parent() {
-        create_directory(parent)?;
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => sync_directory(parent)?,
+        let linked = disk::hard_link(staging, target);
+        disk::remove_file(staging).ok();
+        if let Err(error) = linked {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                // Who finds it there goes by it.
+                disk::sync_directory(directory)?;
+            }
+            return Err(error);
         }
+    } else {
+        disk::rename(staging, target)?;
     }
-    Ok(())
+    disk::sync_directory(directory)
 }
 
-fn sync_named(target: &FilePath) -> io::Result<()> {
-    File::open(target)?.sync_all()?;
-    match target.parent() {
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
-    }
-}
-
-fn sync_directory(directory: &FilePath) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+fn parent(path: &FilePath) -> io::Result<&FilePath> {
+    path.parent()
+        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 fn named(location: &Path, source: io::Error) -> Error {
@@ -280,7 +404,7 @@ mod tests {
     #[tokio::test]
     async fn create_keeps_what_is_there() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = DurableStore::new();
+        let store = DurableStore::new(directory.path());
         let path = at(directory.path(), "deep/er/file");
         let create = PutOptions::from(PutMode::Create);
         let put = |text: &'static str| store.put_opts(&path, text.into(), create.clone());
@@ -294,12 +418,12 @@ mod tests {
     #[tokio::test]
     async fn overwrite_replaces_and_leaves_no_staging_file() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = DurableStore::new();
+        let store = DurableStore::new(directory.path());
         let path = at(directory.path(), "file");
         for text in ["first", "second"] {
             store.put(&path, text.into()).await.expect("written");
         }
-        let names: Vec<_> = fs::read_dir(directory.path())
+        let names: Vec<_> = std::fs::read_dir(directory.path())
             .expect("a directory")
             .map(|entry| entry.expect("an entry").file_name())
             .collect();

@@ -1,9 +1,9 @@
-use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use changes::{Error, ErrorKind, Result};
+use disk::File;
 use parking_lot::Mutex;
 
 /// Hands out `source.lsn` to every embedded source of a lake.
@@ -22,13 +22,14 @@ const SLOT_BYTES: usize = 12;
 impl LsnAllocator {
     /// Opens the file, which is created when absent. Its directory must exist.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| at(path, error))?;
+        let file = match File::open(path) {
+            // There as a whole or not at all: one that a crash left without a number would count as damaged.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                disk::create_file(path, &slot(0)).and_then(|()| File::open(path))
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|error| at(path, error))?;
         sync_directory(path)?;
         Ok(Self {
             file: Arc::new(Mutex::new(file)),
@@ -99,10 +100,13 @@ fn read_slot(file: &File, at: u64) -> Result<Option<i64>> {
 }
 
 fn write_slot(file: &File, at: u64, number: i64) -> Result<()> {
-    let number = number.to_le_bytes();
-    let slot = [&number[..], &crc32c::crc32c(&number).to_le_bytes()].concat();
-    file.write_all_at(&slot, at).map_err(unusable)?;
+    file.write_all_at(&slot(number), at).map_err(unusable)?;
     file.sync_all().map_err(unusable)
+}
+
+fn slot(number: i64) -> Vec<u8> {
+    let number = number.to_le_bytes();
+    [&number[..], &crc32c::crc32c(&number).to_le_bytes()].concat()
 }
 
 fn sync_directory(path: &Path) -> Result<()> {
@@ -110,9 +114,7 @@ fn sync_directory(path: &Path) -> Result<()> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| at(directory, error))
+    disk::sync_directory(directory).map_err(|error| at(directory, error))
 }
 
 fn at(path: &Path, error: std::io::Error) -> Error {
@@ -179,7 +181,7 @@ mod tests {
         for _ in 0..3 {
             allocator.reserve(5).await.expect("reserved");
         }
-        let file = OpenOptions::new().write(true).open(&path).expect("opens");
+        let file = File::open(&path).expect("opens");
         file.write_all_at(&[9, 9, 9], 0).expect("written");
         assert!(allocator.reserve(1).await.expect("reserved") > 10);
         file.write_all_at(&[9, 9, 9], 0).expect("written");

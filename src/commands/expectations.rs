@@ -174,11 +174,8 @@ fn row(left_out: &LeftOut) -> Vec<String> {
 
 /// The file as a whole or not at all: a running `up` may look at any moment.
 fn replace(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    let staged = path.with_extension("sql.new");
-    std::fs::write(&staged, text)
-        .and_then(|()| std::fs::rename(&staged, path))
-        .map_err(|error| {
-            Error::invalid(format!("could not write \"{}\"", path.display())).caused_by(error)
-        })?;
+    disk::replace_file(path, text.as_bytes()).map_err(|error| {
+        Error::invalid(format!("could not write \"{}\"", path.display())).caused_by(error)
+    })?;
     Ok(())
 }

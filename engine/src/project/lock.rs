@@ -191,16 +191,13 @@ impl SourcesLock {
     /// Replaces the project's lock in one step.
     pub fn save(&self, project: &Path) -> Result<()> {
         let path = project.join(LOCK_FILE);
-        let beside = project.join(format!(".{LOCK_FILE}.new"));
-        fs::write(&beside, self.render()?)
-            .and_then(|()| fs::rename(&beside, &path))
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    format!("could not write \"{}\"", path.display()),
-                )
-                .caused_by(error)
-            })
+        disk::replace_file(&path, self.render()?.as_bytes()).map_err(|error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("could not write \"{}\"", path.display()),
+            )
+            .caused_by(error)
+        })
     }
 
     pub fn render(&self) -> Result<String> {

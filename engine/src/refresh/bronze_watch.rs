@@ -24,13 +24,18 @@ impl BronzeWatch {
     pub(super) async fn versions(&mut self) -> Result<BTreeMap<TableName, u64>> {
         for name in bronze::names(&self.lake)? {
             if let Some(table) = self.tables.get_mut(&name) {
-                if !table.has_next(&self.lake) || table.advance(None).await.is_ok() {
+                if !table.has_next(&self.lake) {
+                    continue;
+                }
+                if table.advance(None).await.is_ok() {
+                    table.settle(&self.lake).await?;
                     continue;
                 }
                 // The log it was read from may have been cleaned since.
                 self.tables.remove(&name);
             }
             if let Some(table) = Table::open(&self.lake, &Lake::table_path(&name), None).await? {
+                table.settle(&self.lake).await?;
                 self.tables.insert(name, table);
             }
         }

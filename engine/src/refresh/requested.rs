@@ -53,7 +53,7 @@ impl Refresher {
     }
 
     /// Does what waits in the lake for this role. A request that fails is answered and ends nothing.
-    pub(super) async fn serve_requests(&mut self) -> Result<()> {
+    pub(crate) async fn serve_requests(&mut self) -> Result<()> {
         for _ in 0..AT_ONCE {
             let now = (self.clock)();
             let Some(pending) = self.requests.next(now).await? else {

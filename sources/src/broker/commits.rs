@@ -1,17 +1,15 @@
 //! Offsets that consumer groups committed: a journal of changes, rewritten as a whole when it grew.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use changes::{Error, ErrorKind, Result};
+use disk::File;
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::directory::replace_file;
 use super::log::sealed;
 
 /// Journal size from which it is rewritten, if most of it is outdated.
@@ -104,12 +102,7 @@ impl Commits {
     }
 
     fn load(path: &Path) -> io::Result<Self> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)?;
+        let file = File::open_or_create(path)?;
         let content = std::fs::read(path)?;
         let mut groups = BTreeMap::new();
         let mut size = 0;
@@ -126,7 +119,7 @@ impl Commits {
         }
         file.sync_all()?;
         if let Some(parent) = path.parent() {
-            super::directory::sync_dir(parent)?;
+            disk::sync_directory(parent)?;
         }
         let journal = Journal {
             file,
@@ -174,8 +167,8 @@ impl Journal {
                 }
             }
         }
-        replace_file(path, &content)?;
-        self.file = File::options().read(true).write(true).open(path)?;
+        disk::replace_file(path, &content)?;
+        self.file = File::open(path)?;
         self.size = content.len() as u64;
         self.rewritten = self.size;
         Ok(())

@@ -1,10 +1,11 @@
-//! The broker's directory: its lock, its format version, and files replaced as a whole.
+//! The broker's directory: its lock and its format version.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use changes::{Error, ErrorKind, Result};
+use disk::File;
 
 const FORMAT: &str = "sportlake-broker 1\n";
 
@@ -16,13 +17,9 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn open(root: &Path) -> Result<Self> {
-        create_durable_dir(root).map_err(|error| unusable(root, error))?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(root.join("lock"))
-            .map_err(|error| unusable(root, error))?;
+        disk::create_directory(root).map_err(|error| unusable(root, error))?;
+        let lock =
+            File::open_or_create(&root.join("lock")).map_err(|error| unusable(root, error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -36,7 +33,7 @@ impl Directory {
         }
         check_format(root)?;
         for name in ["topics", "staging", "trash"] {
-            create_durable_dir(&root.join(name)).map_err(|error| unusable(root, error))?;
+            disk::create_directory(&root.join(name)).map_err(|error| unusable(root, error))?;
         }
         let directory = Self {
             root: root.to_owned(),
@@ -71,61 +68,17 @@ impl Directory {
             return;
         };
         for entry in entries.flatten() {
-            if let Err(error) = fs::remove_dir_all(entry.path()) {
+            if let Err(error) = disk::remove_directory(&entry.path()) {
                 tracing::warn!(path = %entry.path().display(), %error, "leftover of a topic not removed");
             }
         }
     }
 }
 
-/// Replaces a file as a whole: after a crash it holds either the old content or the new.
-pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("next");
-    let mut file = File::create(&next)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    match path.parent() {
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
-    }
-}
-
-/// Makes the entries of a directory survive power loss.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-fn create_durable_dir(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let mut missing = vec![path];
-    let mut ancestor = path.parent();
-    while let Some(parent) = ancestor.filter(|parent| !parent.as_os_str().is_empty()) {
-        if parent.is_dir() {
-            break;
-        }
-        missing.push(parent);
-        ancestor = parent.parent();
-    }
-    for path in missing.into_iter().rev() {
-        match fs::create_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        sync_dir(parent.unwrap_or(Path::new(".")))?;
-    }
-    Ok(())
-}
-
 fn check_format(root: &Path) -> Result<()> {
     let path = root.join("format");
     let mut found = String::new();
-    match File::open(&path) {
+    match fs::File::open(&path) {
         Ok(file) => {
             file.take(4096)
                 .read_to_string(&mut found)
@@ -135,7 +88,8 @@ fn check_format(root: &Path) -> Result<()> {
             if root.join("topics").exists() {
                 return Err(other_format(root, "none"));
             }
-            return replace_file(&path, FORMAT.as_bytes()).map_err(|error| unusable(root, error));
+            return disk::replace_file(&path, FORMAT.as_bytes())
+                .map_err(|error| unusable(root, error));
         }
         Err(error) => return Err(unusable(root, error)),
     }

@@ -20,6 +20,8 @@ mod frame;
 mod groups;
 mod log;
 mod memory;
+#[cfg(test)]
+mod power_cut;
 mod producer_ids;
 mod shape;
 mod topics;

@@ -6,8 +6,6 @@ use changes::{Error, ErrorKind, Result};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 
-use super::directory::replace_file;
-
 const BLOCK: i64 = 1000;
 
 pub(super) struct ProducerIds {
@@ -48,7 +46,7 @@ impl ProducerIds {
         let mut range = self.range.lock();
         if range.next == range.end {
             let end = range.end.saturating_add(BLOCK);
-            replace_file(&self.path, format!("{end}\n").as_bytes()).map_err(|error| {
+            disk::replace_file(&self.path, format!("{end}\n").as_bytes()).map_err(|error| {
                 tracing::error!(%error, "producer ids not reserved");
                 ResponseError::KafkaStorageError
             })?;

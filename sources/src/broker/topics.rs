@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::Clock;
 use super::config::BrokerConfig;
-use super::directory::{Directory, replace_file, sync_dir};
+use super::directory::Directory;
 use super::log::{Limits, Partition};
 
 /// Settings of a topic that a creator may name. Only `retention.bytes` changes anything here: the log is never
@@ -209,14 +209,14 @@ impl Topics {
             .map(|number| self.trash.join(number.to_string()))
             .find(|grave| !grave.exists())
             .ok_or(ResponseError::KafkaStorageError)?;
-        fs::rename(&path, &grave)
-            .and_then(|()| sync_dir(&self.root))
+        disk::rename(&path, &grave)
+            .and_then(|()| disk::sync_directory(&self.root))
             .map_err(|error| storage_error("delete", &path, &error))?;
         self.by_name.write().remove(name);
         for partition in &topic.partitions {
             partition.mark_deleted();
         }
-        if let Err(error) = fs::remove_dir_all(&grave) {
+        if let Err(error) = disk::remove_directory(&grave) {
             tracing::warn!(topic = name, %error, "files of a deleted topic are left for the next start");
         }
         Ok(())
@@ -246,15 +246,15 @@ impl Topics {
     fn build(&self, manifest: &Manifest, target: &Path) -> io::Result<()> {
         let staged = self.staging.join(&manifest.name);
         if staged.exists() {
-            fs::remove_dir_all(&staged)?;
+            disk::remove_directory(&staged)?;
         }
-        fs::create_dir(&staged)?;
+        disk::make_directory(&staged)?;
         for index in 0..manifest.partitions {
             Partition::create(&staged.join(index.to_string()))?;
         }
-        replace_file(&staged.join(MANIFEST), &serde_json::to_vec(manifest)?)?;
-        fs::rename(&staged, target)?;
-        sync_dir(&self.root)
+        disk::replace_file(&staged.join(MANIFEST), &serde_json::to_vec(manifest)?)?;
+        disk::rename(&staged, target)?;
+        disk::sync_directory(&self.root)
     }
 
     fn extend(&self, topic: &Topic, path: &Path, partitions: i32) -> io::Result<()> {
@@ -262,13 +262,15 @@ impl Topics {
             let directory = path.join(index.to_string());
             // Left by an attempt that never reached the manifest, hence empty.
             if directory.exists() {
-                fs::remove_dir_all(&directory)?;
+                disk::remove_directory(&directory)?;
             }
             Partition::create(&directory)?;
         }
+        // The manifest may name only what lasts.
+        disk::sync_directory(path)?;
         let mut manifest: Manifest = serde_json::from_slice(&fs::read(path.join(MANIFEST))?)?;
         manifest.partitions = partitions;
-        replace_file(&path.join(MANIFEST), &serde_json::to_vec(&manifest)?)
+        disk::replace_file(&path.join(MANIFEST), &serde_json::to_vec(&manifest)?)
     }
 
     fn load(&self, path: &Path) -> Result<Topic> {

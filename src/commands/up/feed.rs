@@ -74,7 +74,7 @@ impl Feed {
         }
         self.hr_import(ImportOptions::default()).await?;
         if let Some(digest) = digest {
-            std::fs::write(&self.imported, digest)?;
+            disk::replace_file(&self.imported, digest.as_bytes())?;
         }
         Ok(())
     }

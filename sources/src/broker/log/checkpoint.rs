@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::producers::Producers;
 use super::sealed;
 use super::segment::Segment;
-use crate::broker::directory::replace_file;
 
 const NAME: &str = "checkpoint";
 
@@ -22,7 +21,7 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(crate) fn save(&self, directory: &Path) -> io::Result<()> {
-        replace_file(&directory.join(NAME), &sealed::seal(self)?)
+        disk::replace_file(&directory.join(NAME), &sealed::seal(self)?)
     }
 
     /// The saved checkpoint; a torn one counts as none.

@@ -1,12 +1,11 @@
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use changes::Result;
+use disk::File;
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -93,7 +92,7 @@ pub(crate) struct Appended {
 impl Partition {
     /// Makes the files of a partition that holds nothing yet.
     pub(crate) fn create(directory: &Path) -> io::Result<()> {
-        std::fs::create_dir(directory)?;
+        disk::make_directory(directory)?;
         Segment::create_file(directory, 0).map(drop)
     }
 
@@ -266,6 +265,7 @@ impl Partition {
             && total - state.segments[0].size >= self.limits.retention_bytes
         {
             let oldest = state.segments[0].base;
+            // Durable before the next goes: an old segment that came back after a newer one was gone would be a gap.
             if let Err(error) = Segment::remove(&self.directory, oldest) {
                 tracing::warn!(directory = %self.directory.display(), %error, "old segment not removed");
                 return;

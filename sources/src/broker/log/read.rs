@@ -1,11 +1,11 @@
 //! Reading: whole batches as they lie in the file, never beyond what is durable.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use disk::File;
 use kafka_protocol::ResponseError;
 
 use super::batch::{BatchHeader, HEADER_BYTES, find_timestamp};
@@ -99,8 +99,8 @@ impl Partition {
         let file = if is_active {
             Arc::clone(&state.active_file)
         } else {
-            let path = Segment::log_path(&self.directory, segment.base);
-            Arc::new(File::open(path).map_err(|error| self.unreadable(&error))?)
+            let file = Segment::open_file(&self.directory, segment.base);
+            Arc::new(file.map_err(|error| self.unreadable(&error))?)
         };
         let end = match segment.base == state.durable.segment {
             true => state.durable.position,

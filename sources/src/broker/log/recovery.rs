@@ -1,11 +1,12 @@
 //! Opening a partition: what is synced is trusted by its checkpoint, the rest is read, a torn end is cut off.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use changes::{Error, ErrorKind, Result};
+use disk::File;
 
 use super::batch::{BatchHeader, HEADER_BYTES};
 use super::checkpoint::Checkpoint;
@@ -133,7 +134,7 @@ fn finished_segments(directory: &Path, bases: &[i64], end: i64) -> Result<Vec<Se
 
 fn finished_segment(directory: &Path, base: i64) -> Result<Segment> {
     let read = || -> io::Result<Segment> {
-        let file = File::open(Segment::log_path(directory, base))?;
+        let file = Segment::open_file(directory, base)?;
         if let Some(segment) = Segment::load_index(directory, base, file.metadata()?.len()) {
             return Ok(segment);
         }
@@ -146,7 +147,7 @@ fn finished_segment(directory: &Path, base: i64) -> Result<Segment> {
 
 /// Reads whole batches from the end of `segment` on, up to the first that is torn; also the file's size.
 fn scan(
-    file: &File,
+    file: &fs::File,
     mut segment: Segment,
     producers: &mut Producers,
 ) -> io::Result<(Segment, u64)> {

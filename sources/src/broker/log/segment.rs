@@ -1,9 +1,10 @@
 //! One file of a partition's log, and the sparse index that finds an offset in it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use disk::File;
 use serde::{Deserialize, Serialize};
 
 use super::batch::BatchHeader;
@@ -86,7 +87,8 @@ impl Segment {
 
     /// Keeps the index of a finished segment; it can be rebuilt, so it is not synced.
     pub(crate) fn save_index(&self, directory: &Path) -> io::Result<()> {
-        fs::write(index_path(directory, self.base), sealed::seal(self)?)
+        let file = File::create(&index_path(directory, self.base))?;
+        file.write_all_at(&sealed::seal(self)?, 0)
     }
 
     /// The saved index, if it is whole and about this file.
@@ -97,31 +99,27 @@ impl Segment {
     }
 
     pub(crate) fn open_file(directory: &Path, base: i64) -> io::Result<File> {
-        File::options()
-            .read(true)
-            .write(true)
-            .open(Self::log_path(directory, base))
+        File::open(&Self::log_path(directory, base))
     }
 
     /// A new empty file whose name survives power loss.
     pub(crate) fn create_file(directory: &Path, base: i64) -> io::Result<File> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(Self::log_path(directory, base))?;
+        let file = File::create(&Self::log_path(directory, base))?;
         file.sync_all()?;
-        crate::broker::directory::sync_dir(directory)?;
+        disk::sync_directory(directory)?;
         Ok(file)
     }
 
+    /// Removes a segment; once this returns it does not come back.
     pub(crate) fn remove(directory: &Path, base: i64) -> io::Result<()> {
-        fs::remove_file(Self::log_path(directory, base))?;
-        match fs::remove_file(index_path(directory, base)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        // The index first: without a log it would stay for ever.
+        for path in [index_path(directory, base), Self::log_path(directory, base)] {
+            match disk::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        disk::sync_directory(directory)
     }
 }
 

@@ -1,0 +1,10 @@
+//! What must hold after every crash, power cut and failing disk: acknowledged rows are there once, epochs are whole,
+//! gold is right, and the roles go on from there.
+//!
+//! `SPORTLAKE_CUTS=all` tries every moment instead of a sample, `SPORTLAKE_SEED` another sample.
+
+mod abort;
+mod failures;
+mod power_cut;
+mod steps;
+mod world;
