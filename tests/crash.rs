@@ -86,10 +86,10 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Moments that look random and come again with the same seed (Steele, Lea and Flood's SplitMix).
-struct Moments(u64);
+pub(crate) struct Moments(pub(crate) u64);
 
 impl Moments {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -99,7 +99,7 @@ impl Moments {
 }
 
 /// Activities of nobody in particular, the number of each message as its negative id.
-fn write(outsider: &mut Outsider, over: &AtomicBool) {
+pub(crate) fn write(outsider: &mut Outsider, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         if outsider.in_flight() < IN_FLIGHT {
             let number = i64::try_from(outsider.sent()).expect("few");
@@ -113,7 +113,7 @@ fn write(outsider: &mut Outsider, over: &AtomicBool) {
     }
 }
 
-fn every_acknowledged_message_is_there_once(
+pub(crate) fn every_acknowledged_message_is_there_once(
     project: &Project,
     acknowledged: &BTreeMap<usize, (i32, i64)>,
 ) {
@@ -140,7 +140,7 @@ fn every_acknowledged_message_is_there_once(
     assert_eq!(found.len(), acknowledged.len(), "nothing is in flight");
 }
 
-fn no_offset_is_there_twice_or_missing(project: &Project) {
+pub(crate) fn no_offset_is_there_twice_or_missing(project: &Project) {
     for table in TABLES {
         let rows = project.rows(&format!(
             "SELECT _partition, count(*) - count(DISTINCT _offset) AS twice,
@@ -156,7 +156,7 @@ fn no_offset_is_there_twice_or_missing(project: &Project) {
 
 /// Every manifest reads, and names versions no older than the one before it, whose commits are there. Upkeep may have
 /// taken some between two of them.
-fn no_epoch_is_torn(project: &Project) -> usize {
+pub(crate) fn no_epoch_is_torn(project: &Project) -> usize {
     let mut paths = manifests(project);
     paths.sort();
     let mut versions: BTreeMap<String, u64> = BTreeMap::new();

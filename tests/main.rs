@@ -6,6 +6,7 @@ mod crash;
 mod edits;
 mod first_half_hour;
 mod outsider;
+mod processes;
 mod project;
 mod proof;
 mod quality;
