@@ -6,7 +6,6 @@
 
 mod attributes;
 mod check;
-mod grammar;
 mod granted;
 mod guarded;
 mod in_force;
@@ -21,11 +20,11 @@ use std::path::Path;
 use sqlparser::ast::Expr;
 
 use self::check::Names;
-use self::grammar::{Item, Totals};
 use crate::error::Result;
 use crate::name::TableName;
 use crate::project::{CheckedProject, Diagnostic, TextFile, read_text};
 use crate::session::Sessions;
+use sql_files::policies::{self as grammar, Item, Totals};
 
 pub(crate) use self::in_force::{InForce, PolicyFile};
 pub(crate) use self::lineage::{Origin, origins};

@@ -1,7 +1,7 @@
 //! What must hold for every text of a file.
 
 use sql_files::depth::with_deep_stack;
-use sql_files::{Diagnostic, SqlFile, TableName};
+use sql_files::{Diagnostic, Source, SqlFile, TableName, policies};
 
 /// # Panics
 /// Where the text is read otherwise than the project promises.
@@ -32,6 +32,23 @@ fn check_here(text: &str) {
                 .for_each(|problem| check_place(problem, text));
         }
     }
+}
+
+/// The same for `policies.sql`: what cannot be read is told where it stands, and the rest is read.
+///
+/// # Panics
+/// Where the text is read otherwise than the project promises.
+pub fn check_policies(text: &str) {
+    let path = "sql/policies.sql";
+    let (items, problems) =
+        with_deep_stack(|| policies::parse(Source { path, text })).expect("no panic");
+    assert!(
+        items.len() + problems.len() <= text.len(),
+        "nothing is made up"
+    );
+    problems
+        .iter()
+        .for_each(|problem| check_place(problem, text));
 }
 
 fn check_place(problem: &Diagnostic, text: &str) {

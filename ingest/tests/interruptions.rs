@@ -1,6 +1,10 @@
-//! What may happen to topics while ingest runs.
+//! What may happen to topics and to the lake while ingest runs.
 
-use crate::support::{Broker, Ingest, TestLake, envelope, offsets, quick, rows, segment};
+use std::fs;
+
+use crate::support::{
+    Broker, Ingest, TestLake, envelope, listen, offsets, quick, rows, segment, warned,
+};
 
 fn coordinates(lake: &TestLake, table: &str) -> Vec<(i64, i64)> {
     rows(&lake.path(), table)
@@ -31,6 +35,34 @@ async fn partitions_that_are_added_are_read_from_their_start() {
     assert_eq!(found, expected);
     let stored = offsets(&lake.path(), "growing");
     assert_eq!(stored.into_values().collect::<Vec<_>>(), [5, 4, 2]);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lake_that_goes_away_and_comes_back_loses_and_doubles_nothing() {
+    listen();
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    let topic = "sportsdata.public.away";
+    broker.create(topic, 1).await;
+    broker.send_rows(topic, 0, 0..5).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("away", 5).await;
+
+    let table = lake.path().join("bronze/away");
+    let elsewhere = lake.path().join("elsewhere");
+    fs::rename(&table, &elsewhere).expect("away");
+    fs::write(&table, "no directory").expect("in the way");
+    broker.send_rows(topic, 0, 5..9).await;
+    warned(&["commit failed", "\"away\""]).await;
+    broker.send_rows(topic, 0, 9..12).await;
+    fs::remove_file(&table).expect("out of the way");
+    fs::rename(&elsewhere, &table).expect("back");
+
+    ingest.until("away", 12).await;
+    ingest.stop().await;
+    let expected: Vec<_> = (0..12).map(|offset| (0, offset)).collect();
+    assert_eq!(coordinates(&lake, "away"), expected);
     broker.stop().await;
 }
 

@@ -12,6 +12,7 @@ pub mod file;
 pub mod graph;
 pub mod nearest;
 mod piece;
+pub mod policies;
 mod suggest;
 pub mod syntax;
 pub mod table_name;

@@ -11,7 +11,6 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement as PlannerStatement;
 use sqlparser::ast::{Expr, Query, Spanned, Statement};
 
-use super::grammar::{Item, Named, NamedTable, Totals};
 use super::lineage::Origin;
 use super::{attributes, granted, totals};
 use crate::error::Result;
@@ -20,6 +19,7 @@ use crate::name::{LAYERS, TableName};
 use crate::project::{CheckedProject, Diagnostic, Source, locate, suggest};
 use crate::session::{Sessions, bronze_view};
 use crate::{bronze, dead_letters, quarantine, refresh};
+use sql_files::policies::{Item, Named, NamedTable, Totals};
 
 /// Planning runs no query.
 pub(super) const PLANNING_MEMORY: usize = 1 << 20;

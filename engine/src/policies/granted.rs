@@ -15,7 +15,6 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::Location;
 
 use super::check::Names;
-use super::grammar::Totals;
 use super::guarded::GuardedTable;
 use super::lineage::Origin;
 use super::{Policies, Role, attributes, totals};
@@ -24,6 +23,7 @@ use crate::name::{CATALOG, TableName};
 use crate::principal::Principal;
 use crate::reader::{Session, TableInfo};
 use crate::session::Sessions;
+use sql_files::policies::Totals;
 use sql_files::syntax::{parser, tokenize};
 
 /// A table that somebody sees.

@@ -6,8 +6,8 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use super::grammar::{NamedTable, Totals};
 use crate::name::{DEFAULT_SCHEMA, TableName};
+use sql_files::policies::{NamedTable, Totals};
 use sql_files::syntax::normal;
 
 const AGGREGATES: [&str; 3] = ["count", "sum", "avg"];

@@ -1,10 +1,12 @@
 mod broker;
 mod bronze;
+mod log;
 mod pipeline;
 pub(crate) mod segment;
 
 pub(crate) use broker::{Broker, Sent};
 pub(crate) use bronze::{Row, offsets, rows};
+pub(crate) use log::{listen, warned};
 pub(crate) use pipeline::{Ingest, TestLake, clock, quick};
 
 use std::time::Duration;

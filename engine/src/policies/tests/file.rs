@@ -126,7 +126,7 @@ fn rows_kept_aside_are_in_no_grant_of_a_schema() {
         text: "CREATE ROLE a, b; GRANT SELECT ON SCHEMA silver, bronze TO a;
                GRANT SELECT ON silver.people__quarantine TO b;",
     };
-    let policies = super::super::Policies::collect(super::super::grammar::parse(source).0);
+    let policies = super::super::Policies::collect(sql_files::policies::parse(source).0);
     let people: TableName = "silver.people".parse().expect("a name");
     let (a, b) = (&policies.roles["a"], &policies.roles["b"]);
     assert!(a.sees(&people, "id") && !b.sees(&people, "id"));

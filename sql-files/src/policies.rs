@@ -4,27 +4,28 @@ use sqlparser::ast::{Expr, Query};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
-use crate::name::{DEFAULT_SCHEMA, TableName};
-use crate::project::{Diagnostic, Source, suggest};
-use sql_files::depth;
-use sql_files::syntax::{SyntaxError, normal, parser, tokenize};
+use crate::depth;
+use crate::diagnostic::{Diagnostic, Source};
+use crate::suggest::suggest;
+use crate::syntax::{SyntaxError, normal, parser, tokenize};
+use crate::table_name::{DEFAULT_SCHEMA, TableName};
 
 /// A name and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Named {
-    pub(crate) name: String,
-    pub(crate) span: Span,
+pub struct Named {
+    pub name: String,
+    pub span: Span,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct NamedTable {
-    pub(crate) name: TableName,
-    pub(crate) span: Span,
+pub struct NamedTable {
+    pub name: TableName,
+    pub span: Span,
 }
 
 /// One statement of the file.
 #[derive(Debug, Clone)]
-pub(crate) enum Item {
+pub enum Item {
     Roles(Vec<Named>),
     Schemas {
         schemas: Vec<Named>,
@@ -52,14 +53,14 @@ pub(crate) enum Item {
 
 /// A table that only the policies make: totals over enough persons.
 #[derive(Debug, Clone)]
-pub(crate) struct Totals {
-    pub(crate) table: NamedTable,
-    pub(crate) to: Vec<Named>,
-    pub(crate) at_least: u64,
+pub struct Totals {
+    pub table: NamedTable,
+    pub to: Vec<Named>,
+    pub at_least: u64,
     /// The column that tells persons apart.
-    pub(crate) person: Named,
-    pub(crate) query: Query,
-    pub(crate) span: Span,
+    pub person: Named,
+    pub query: Query,
+    pub span: Span,
 }
 
 const ROLE: &str = "CREATE ROLE manager;";
@@ -72,7 +73,7 @@ const STATEMENTS: [&str; 2] = ["CREATE", "GRANT"];
 const CREATED: [&str; 4] = ["ROLE", "POLICY", "MASK", "TOTALS"];
 
 /// The statements that can be read, and what is wrong with the others.
-pub(crate) fn parse(source: Source<'_>) -> (Vec<Item>, Vec<Diagnostic>) {
+pub fn parse(source: Source<'_>) -> (Vec<Item>, Vec<Diagnostic>) {
     let tokens = match tokenize(source.text, Location::new(1, 1)) {
         Ok(tokens) => tokens,
         Err(error) => {
