@@ -4,6 +4,7 @@ use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
+use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use sql_files::NameError;
 
@@ -95,7 +96,7 @@ impl From<DataFusionError> for Error {
             DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
             DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
-            DataFusionError::ParquetError(_) => ErrorKind::Corrupt,
+            DataFusionError::ParquetError(parquet) => parquet_kind(parquet),
             _ => ErrorKind::Internal,
         };
         if let DataFusionError::External(inner) = error {
@@ -158,6 +159,17 @@ fn arrow_kind(error: &ArrowError) -> ErrorKind {
     }
 }
 
+/// A condition that fails on a value fails inside the reader of the file where it was pushed to; storage does so too.
+fn parquet_kind(error: &ParquetError) -> ErrorKind {
+    let ParquetError::External(inner) = error else {
+        return ErrorKind::Corrupt;
+    };
+    match inner.downcast_ref::<ArrowError>() {
+        Some(arrow) => arrow_kind(arrow),
+        None => storage_kind(inner.as_ref()).unwrap_or(ErrorKind::Corrupt),
+    }
+}
+
 /// DataFusion's text without its class names.
 fn plain(text: &str) -> String {
     let mut text = text;
@@ -169,6 +181,8 @@ fn plain(text: &str) -> String {
             "Schema error: ",
             "Execution error: ",
             "Arrow error: ",
+            "Parquet error: ",
+            "External: ",
             "External error: ",
             "This feature is not implemented: ",
         ]
