@@ -1,11 +1,11 @@
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use engine::{Request, project};
 
 use super::plan::{self, Depth};
-use super::{Context, check, request};
+use super::request::{self, Wait};
+use super::{Context, check};
 use crate::exit::Found;
 use crate::output::{self, Format};
 
@@ -32,9 +32,8 @@ pub(crate) struct Command {
     #[command(flatten)]
     depth: Depth,
 
-    /// Seconds to wait for a running role
-    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 600)]
-    patience: u64,
+    #[command(flatten)]
+    wait: Wait,
 
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -68,7 +67,7 @@ impl Command {
             }
             false => Request::Apply,
         };
-        let patience = Duration::from_secs(self.patience);
+        let patience = self.wait.patience();
         let outcome = request::of_refresh(context, request, patience).await?;
         request::print(&outcome, self.output)
     }

@@ -1,10 +1,10 @@
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use engine::{Error, ErrorKind, Manifest, Request, TableName};
 
-use super::{Context, request};
+use super::Context;
+use super::request::{self, Wait};
 use crate::output::{self, Format};
 
 /// Look at dead letters, the messages that are no change events, and take them in again
@@ -59,9 +59,8 @@ struct Replay {
     #[arg(long)]
     dry_run: bool,
 
-    /// Seconds to wait for a running role
-    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 600)]
-    patience: u64,
+    #[command(flatten)]
+    wait: Wait,
 
     /// How to print what was done
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -107,7 +106,7 @@ impl Replay {
         let request = Request::ReplayDeadLetters {
             tables: table.into_iter().collect(),
         };
-        let patience = Duration::from_secs(self.patience);
+        let patience = self.wait.patience();
         let outcome = request::of_ingest(context, request, patience).await?;
         request::print(&outcome, self.output)
     }

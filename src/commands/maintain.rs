@@ -1,10 +1,10 @@
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use engine::{Chore, Outcome, Request, Role};
 
-use super::{Context, request};
+use super::Context;
+use super::request::{self, Wait};
 use crate::output::{self, Format};
 
 /// Tidy up at once what the roles tidy up bit by bit: epochs, logs, small files, files that nothing names
@@ -18,9 +18,8 @@ pub(crate) struct Command {
     #[arg(long)]
     dry_run: bool,
 
-    /// Seconds to wait for a running role
-    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 600)]
-    patience: u64,
+    #[command(flatten)]
+    wait: Wait,
 
     /// How to print what was done
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -36,7 +35,7 @@ impl Command {
 
     async fn tidy(self, context: &Context) -> anyhow::Result<()> {
         context.existing_lake().await?;
-        let patience = Duration::from_secs(self.patience);
+        let patience = self.wait.patience();
         let ask = |role| Request::Maintain {
             role,
             dry_run: self.dry_run,

@@ -1,11 +1,11 @@
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use engine::{Error, ErrorKind, Manifest, Request, Session, TableName, TableState};
 use serde_json::json;
 
-use super::{Context, request};
+use super::Context;
+use super::request::{self, Wait};
 use crate::output::{self, Format};
 
 /// Look at the rows that rules keep out of tables, and fold them again
@@ -62,9 +62,8 @@ struct Replay {
     #[arg(long)]
     dry_run: bool,
 
-    /// Seconds to wait for a running role
-    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 600)]
-    patience: u64,
+    #[command(flatten)]
+    wait: Wait,
 
     /// How to print what was done
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -158,7 +157,7 @@ impl Replay {
             tables: tables.iter().map(ToString::to_string).collect(),
             full: true,
         };
-        let patience = Duration::from_secs(self.patience);
+        let patience = self.wait.patience();
         let mut outcome = request::of_refresh(context, request, patience).await?;
         let after = reader.latest().await?;
         let mut told = Vec::new();

@@ -1,12 +1,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use engine::{Lake, Lease, Request, Role, project};
 use tokio::sync::Notify;
 
-use super::{Context, request};
+use super::Context;
+use super::request::{self, Wait};
 use crate::output::{self, Format};
 
 /// Bring tables up to date now, through the running refresh role when there is one
@@ -34,9 +34,8 @@ pub(crate) struct Command {
     #[arg(long)]
     dry_run: bool,
 
-    /// Seconds to wait for a running role
-    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 600)]
-    patience: u64,
+    #[command(flatten)]
+    wait: Wait,
 
     /// How to print what was done
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -66,7 +65,7 @@ impl Command {
             tables: self.tables,
             full: self.full,
         };
-        let patience = Duration::from_secs(self.patience);
+        let patience = self.wait.patience();
         let outcome = request::of_refresh(context, request, patience).await?;
         request::print(&outcome, self.output)
     }

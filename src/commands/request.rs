@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use engine::{Asked, Lake, Lease, Outcome, Refresher, Request, Waiting, ask};
 
 use super::Context;
@@ -9,6 +10,20 @@ use crate::output::{self, Format};
 
 /// Until a command that waits for a role says so.
 const SILENT: Duration = Duration::from_secs(1);
+
+/// How long a command waits for its role.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Seconds to wait for a running role
+    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 600)]
+    patience: u64,
+}
+
+impl Wait {
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
+}
 
 /// Has the refresh role do a request, or does it here when nobody runs the role.
 pub(crate) async fn of_refresh(

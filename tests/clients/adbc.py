@@ -8,24 +8,17 @@ Every check is a function below; the run prints each one's name and ends with 1 
 
 import datetime
 import decimal
-import sys
-import traceback
 
 import adbc_driver_flightsql
 import adbc_driver_flightsql.dbapi
 import adbc_driver_manager
 import pyarrow
 
+from checks import check, main
+
 MANY = 1_000_000
 # More rows than any buffer on the way holds, fewer than would take long to give up.
 ENDLESS = "SELECT a.value FROM range(0, 1000000) a CROSS JOIN range(0, 1000000) b"
-
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
 
 
 def connect(uri, **options):
@@ -335,20 +328,5 @@ def signing_in_and_session_options_work(uri):
         assert connection.adbc_current_db_schema == "bronze"
 
 
-def main(uri):
-    failed = 0
-    for function in checks:
-        name = function.__name__.replace("_", " ")
-        try:
-            function(uri)
-            print(f"ok      {name}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED  {name}", flush=True)
-            traceback.print_exc()
-    print(f"{len(checks) - failed} of {len(checks)} checks passed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main()

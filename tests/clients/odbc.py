@@ -6,22 +6,13 @@ pyarrow has no Flight SQL messages, so they are packed by hand. Every check is a
 one's name and ends with 1 if any failed.
 """
 
-import sys
-import traceback
-
 import pyarrow
 import pyarrow.flight as flight
 
+from checks import check, main
+
 PREFIX = "type.googleapis.com/arrow.flight.protocol.sql."
 META = b"ARROW:FLIGHT:SQL:"
-
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
-
 
 # Protocol buffers, as far as these messages need them.
 
@@ -305,20 +296,5 @@ where not "C1" is null limit 1000001"""
     assert driver.query(sql).to_pylist() == [{"a": "été, l'hiver 🏃", "C1": 0.1}]
 
 
-def main(uri):
-    failed = 0
-    for function in checks:
-        name = function.__name__.replace("_", " ")
-        try:
-            function(uri)
-            print(f"ok      {name}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED  {name}", flush=True)
-            traceback.print_exc()
-    print(f"{len(checks) - failed} of {len(checks)} checks passed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main()
