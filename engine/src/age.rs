@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sql_files::TableName;
 
 use crate::epoch::{Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::project::{MaxAge, OnViolation};
 use crate::reader::Reader;
 use crate::refresh::CheckOutcome;

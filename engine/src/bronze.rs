@@ -10,13 +10,13 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
+use sql_files::TableName;
 
 use crate::clock::Clock;
 use crate::delta::{Change, Table, TableLayout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::{Lease, Role};
-use crate::name::TableName;
 
 /// Columns with minimum and maximum in the log: coordinates and times, never payload.
 const STATS_COLUMNS: [&str; 5] = [

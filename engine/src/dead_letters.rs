@@ -14,13 +14,13 @@ use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, ident, lit};
 use futures::StreamExt;
 use serde::Serialize;
+use sql_files::TableName;
 
 use crate::bronze;
 use crate::delta::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions;
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::pinned::PinnedTable;
 use crate::session::{Sessions, bronze_view};
 

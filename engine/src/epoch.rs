@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sql_files::TableName;
 use tracing::warn;
 
 use crate::age::AgeLimit;
 use crate::delta;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::nearest;
 
 const DIRECTORY: &str = "_epochs";

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sql_files::TableName;
 
 use crate::age::Age;
 use crate::epoch::{EpochLog, Freshness, Manifest, TableState, Work};
 use crate::error::{Error, Result};
-use crate::name::TableName;
 use crate::project::{Expect, RefreshPolicy};
 use crate::reader::Reader;
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{MemTable, MemoryCatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::Result;
+use sql_files::{CATALOG, DEFAULT_SCHEMA};
 
-use crate::name::{CATALOG, DEFAULT_SCHEMA};
 use crate::reader::{TableInfo, TableKind};
 use crate::sql_type;
 use crate::statement::wire_type;
@@ -115,12 +115,7 @@ impl InformationSchema {
                 .filter(|table| table.kind == TableKind::View)
         };
         Answer::new()
-            .text("table_catalog", views().map(|_| Some(CATALOG)))
-            .text(
-                "table_schema",
-                views().map(|view| Some(view.schema.as_str())),
-            )
-            .text("table_name", views().map(|view| Some(view.name.as_str())))
+            .tables(views())
             .nothing("definition", views().count())
     }
 
@@ -137,15 +132,7 @@ impl InformationSchema {
         let shape = |data_type: &DataType| sql_type::precision_and_scale(data_type);
         let numeric = |data_type: &DataType| shape(data_type).filter(|_| data_type.is_numeric());
         Answer::new()
-            .text("table_catalog", rows.iter().map(|_| Some(CATALOG)))
-            .text(
-                "table_schema",
-                rows.iter().map(|row| Some(row.0.schema.as_str())),
-            )
-            .text(
-                "table_name",
-                rows.iter().map(|row| Some(row.0.name.as_str())),
-            )
+            .tables(rows.iter().map(|row| row.0))
             .text(
                 "column_name",
                 rows.iter().map(|row| Some(row.2.name().as_str())),
@@ -185,27 +172,16 @@ impl InformationSchema {
             .nothing("column_comment", rows.len())
     }
 
-    fn keyed(&self) -> impl Iterator<Item = &TableInfo> {
+    fn keyed(&self) -> impl Iterator<Item = &TableInfo> + Clone {
         self.tables.iter().filter(|table| !table.key.is_empty())
     }
 
     fn constraints(&self) -> Answer {
         let names: Vec<String> = self.keyed().map(TableInfo::key_name).collect();
         let same = |value: &'static str| names.iter().map(move |_| Some(value));
-        let schemas = || self.keyed().map(|table| Some(table.schema.as_str()));
         Answer::new()
-            .text("constraint_catalog", same(CATALOG))
-            .text("constraint_schema", schemas())
-            .text(
-                "constraint_name",
-                names.iter().map(|name| Some(name.as_str())),
-            )
-            .text("table_catalog", same(CATALOG))
-            .text("table_schema", schemas())
-            .text(
-                "table_name",
-                self.keyed().map(|table| Some(table.name.as_str())),
-            )
+            .keys(self.keyed().zip(names.iter().map(String::as_str)))
+            .tables(self.keyed())
             .text("constraint_type", same("PRIMARY KEY"))
             .text("is_deferrable", same(NO))
             .text("initially_deferred", same(NO))
@@ -221,24 +197,8 @@ impl InformationSchema {
             })
             .collect();
         Answer::new()
-            .text("constraint_catalog", rows.iter().map(|_| Some(CATALOG)))
-            .text(
-                "constraint_schema",
-                rows.iter().map(|row| Some(row.0.schema.as_str())),
-            )
-            .text(
-                "constraint_name",
-                rows.iter().map(|row| Some(row.1.as_str())),
-            )
-            .text("table_catalog", rows.iter().map(|_| Some(CATALOG)))
-            .text(
-                "table_schema",
-                rows.iter().map(|row| Some(row.0.schema.as_str())),
-            )
-            .text(
-                "table_name",
-                rows.iter().map(|row| Some(row.0.name.as_str())),
-            )
+            .keys(rows.iter().map(|row| (row.0, row.1.as_str())))
+            .tables(rows.iter().map(|row| row.0))
             .text("column_name", rows.iter().map(|row| Some(row.3)))
             .number("ordinal_position", rows.iter().map(|row| Some(row.2)))
             .number("position_in_unique_constraint", rows.iter().map(|_| None))
@@ -311,6 +271,26 @@ impl Answer {
             fields: Vec::new(),
             columns: Vec::new(),
         }
+    }
+
+    /// The columns that name a table.
+    fn tables<'a>(self, tables: impl Iterator<Item = &'a TableInfo> + Clone) -> Self {
+        self.text("table_catalog", tables.clone().map(|_| Some(CATALOG)))
+            .text(
+                "table_schema",
+                tables.clone().map(|table| Some(table.schema.as_str())),
+            )
+            .text("table_name", tables.map(|table| Some(table.name.as_str())))
+    }
+
+    /// The columns that name a key, which stands in its table's schema.
+    fn keys<'a>(self, keys: impl Iterator<Item = (&'a TableInfo, &'a str)> + Clone) -> Self {
+        self.text("constraint_catalog", keys.clone().map(|_| Some(CATALOG)))
+            .text(
+                "constraint_schema",
+                keys.clone().map(|(table, _)| Some(table.schema.as_str())),
+            )
+            .text("constraint_name", keys.map(|(_, name)| Some(name)))
     }
 
     fn text<'a>(self, name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Self {

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::Deserialize;
+use sql_files::TableName;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::TableName;
 use crate::overlay::OverlayStore;
 use crate::store::{DurableStore, is_staged};
 

@@ -48,8 +48,6 @@ mod validate;
 mod why;
 mod without_values;
 
-use sql_files::table_name as name;
-
 pub use age::{Age, AgeLimit};
 pub use clock::Clock;
 pub use dead_letters::{ATTEMPT_HEADER, DeadLetter, DeadLetters, Replayed, dead_letters};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use opentelemetry::{KeyValue, global};
+use sql_files::TableName;
 
 use crate::age::Age;
 use crate::epoch::{Freshness, Manifest};
-use crate::name::TableName;
 use crate::upkeep::Chore;
 
 const TABLE: &str = "table";

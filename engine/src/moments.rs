@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
+use sql_files::{CATALOG, TableName};
 
 use crate::delta::Table;
 use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::front::{At, Travel};
-use crate::name::{CATALOG, TableName};
 use crate::pins::Reads;
 use crate::reader::{Reader, Session};
 

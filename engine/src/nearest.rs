@@ -44,7 +44,7 @@ pub(crate) fn hint(context: &SessionContext, error: &DataFusionError) -> Option<
 }
 
 fn table_names(context: &SessionContext) -> Vec<String> {
-    let Some(catalog) = context.catalog(crate::name::CATALOG) else {
+    let Some(catalog) = context.catalog(sql_files::CATALOG) else {
         return Vec::new();
     };
     let mut names = Vec::new();

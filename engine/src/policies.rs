@@ -17,14 +17,14 @@ mod totals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use sql_files::TableName;
+use sql_files::policies::{self as grammar, Item, Totals};
 use sqlparser::ast::Expr;
 
 use self::check::Names;
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::{CheckedProject, Diagnostic, TextFile, read_text};
 use crate::session::Sessions;
-use sql_files::policies::{self as grammar, Item, Totals};
 
 pub(crate) use self::in_force::{InForce, PolicyFile};
 pub(crate) use self::lineage::{Origin, origins};

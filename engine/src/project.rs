@@ -37,8 +37,9 @@ use sql_files::{file, graph};
 pub use suite::{ImportedRule, ImportedSuite, Insertion, LeftOut};
 pub(crate) use trial::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial, Trials};
 
+use sql_files::TableName;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::TableName;
 
 /// The files that make tables, and what is wrong with those that cannot be read.
 #[derive(Debug, Clone, Default)]

@@ -8,6 +8,7 @@ use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use sql_files::{CATALOG, DEFAULT_SCHEMA, TableName};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -16,7 +17,6 @@ use crate::epoch::{EpochLog, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::front::{self, Read};
 use crate::lake::Lake;
-use crate::name::{CATALOG, DEFAULT_SCHEMA, TableName};
 use crate::pinned::PinnedTable;
 use crate::pins::{EpochHold, Pins, Reads, thinned};
 use crate::policies::{InForce, PolicyFile};

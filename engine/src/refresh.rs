@@ -50,6 +50,8 @@ pub(crate) use self::rules::{count_rows, count_table, outcome};
 use self::selection::Selection;
 pub use self::selection::selected;
 pub use self::standing::Standing;
+use sql_files::TableName;
+
 use self::upkeep::Tending;
 use crate::clock::Clock;
 use crate::delta::Table;
@@ -58,7 +60,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::{Lease, Role};
 use crate::metrics;
-use crate::name::TableName;
 use crate::project::CheckedProject;
 use crate::requests::Requests;
 use crate::session::{Sessions, SourceConfig};

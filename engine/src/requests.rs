@@ -15,10 +15,11 @@ use serde_json::Value;
 use tracing::warn;
 
 pub use self::ask::{Asked, Waiting, ask};
+use sql_files::TableName;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::Role;
-use crate::name::TableName;
 use crate::upkeep::Chore;
 
 const DIRECTORY: &str = "_requests";

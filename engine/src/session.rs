@@ -21,6 +21,8 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlanBuilder, col, ident};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde::Deserialize;
+use sql_files::table_name::LAYERS;
+use sql_files::{CATALOG, DEFAULT_SCHEMA, TableName};
 
 use crate::dead_letters;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,7 +30,6 @@ use crate::functions::{self, Image};
 use crate::hidden;
 use crate::information_schema::{INFORMATION_SCHEMA, InformationSchema};
 use crate::lake::Lake;
-use crate::name::{CATALOG, DEFAULT_SCHEMA, LAYERS, TableName};
 use crate::reader::TableInfo;
 
 /// `[source]` of the configuration.

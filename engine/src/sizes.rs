@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
+use sql_files::TableName;
+
 use crate::epoch::Manifest;
 use crate::error::Result;
-use crate::name::TableName;
 use crate::reader::Reader;
 
 /// What a table takes in the lake at one version.

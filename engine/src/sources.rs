@@ -16,11 +16,12 @@ use datafusion::logical_expr::{ident, lit};
 
 pub use self::drift::{Drift, DriftChange, drift};
 pub use self::shape::Shape;
+use sql_files::TableName;
+
 use crate::bronze;
 use crate::delta::{DataFile, Table};
 use crate::error::Result;
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::pinned::PinnedTable;
 use crate::project::{BronzeSource, SourcesLock};
 use crate::session::{Sessions, SourceConfig};

@@ -5,12 +5,12 @@ mod failing;
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
+use sql_files::TableName;
 
 use crate::age::{Age, FRESH};
 use crate::epoch::{Freshness, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::masked::masked;
-use crate::name::TableName;
 use crate::nearest;
 use crate::project::{Expect, OnViolation, SqlFile};
 use crate::reader::{Reader, TableInfo};

@@ -18,10 +18,11 @@ use datafusion::prelude::SessionContext;
 
 use self::evidence::Evidence;
 pub use self::formulas::{Formula, Part};
+use sql_files::TableName;
+
 use crate::epoch::{Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::project::{self, CheckedProject, OnViolation, SourcesLock, SqlFile};
 use crate::reader::{Reader, stored_table};
 use crate::refresh::now;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sqlparser::ast::{Expr, Spanned};
+use sqlparser::ast::{Expr, Query, Spanned, Visit};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
@@ -11,11 +11,15 @@ use crate::piece::Piece;
 use crate::suggest::suggest;
 use crate::syntax::{self, SyntaxError, normal};
 
-/// Reads the arguments of one directive, word by word.
+const COMMENT: &str = "-- ";
+
+/// Reads the arguments of one directive, or one statement, word by word.
 pub struct Cursor<'a> {
     source: Source<'a>,
     parser: Parser<'static>,
     end: Location,
+    /// How it is written: what comes before the sample, and the sample.
+    lead: &'static str,
     sample: &'static str,
 }
 
@@ -31,12 +35,34 @@ impl<'a> Cursor<'a> {
                 source,
                 parser: syntax::parser(tokens),
                 end,
+                lead: COMMENT,
                 sample,
             }),
             Err(error) => Err(source
                 .at_word(error.location.unwrap_or(end), error.message)
-                .hint(format!("Write it as: -- {sample}"))),
+                .hint(format!("Write it as: {COMMENT}{sample}"))),
         }
+    }
+
+    /// Reads a statement that ends at `end`.
+    pub fn of_statement(
+        source: Source<'a>,
+        tokens: Vec<TokenWithSpan>,
+        end: Location,
+        sample: &'static str,
+    ) -> Self {
+        Self {
+            source,
+            parser: syntax::parser(tokens),
+            end,
+            lead: "",
+            sample,
+        }
+    }
+
+    /// How the statement is written, once its first words tell which one it is.
+    pub fn show(&mut self, sample: &'static str) {
+        self.sample = sample;
     }
 
     /// `a, b, c`
@@ -57,18 +83,21 @@ impl<'a> Cursor<'a> {
     }
 
     fn column(&mut self) -> Result<Column, Diagnostic> {
+        let (name, span) = self.identifier("a column name")?;
+        Ok(Column { name, span })
+    }
+
+    /// A name of SQL, which may be quoted.
+    pub fn identifier(&mut self, what: &str) -> Result<(String, Span), Diagnostic> {
         let token = self.peek();
         if !matches!(token.token, Token::Word(_)) {
-            return Err(self.expected("a column name"));
+            return Err(self.expected(what));
         }
         let ident = self
             .parser
             .parse_identifier()
             .map_err(|error| self.syntax(error.into()))?;
-        Ok(Column {
-            name: normal(&ident),
-            span: token.span,
-        })
+        Ok((normal(&ident), token.span))
     }
 
     /// A name such as an expectation's, not a column.
@@ -83,20 +112,34 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// An expression of SQL, and where it stands.
-    pub fn expression(&mut self) -> Result<Expr, Diagnostic> {
+    /// An expression of SQL, such as a condition.
+    pub fn expression(&mut self, what: &str) -> Result<Expr, Diagnostic> {
         if self.is_at_end() {
-            return Err(self.expected("a condition"));
+            return Err(self.expected(&format!("a {what}")));
         }
         let start = self.peek().span;
         let expression = self
             .parser
             .parse_expr()
             .map_err(|error| self.syntax(error.into()))?;
-        if depth::is_too_deep(&expression, depth::FILE_DEPTH) {
-            return Err(self.source.at(start, "the condition is nested too deeply"));
+        self.shallow(expression, start, what)
+    }
+
+    /// A SELECT, and where it starts.
+    pub fn query(&mut self) -> Result<(Query, Span), Diagnostic> {
+        let start = self.peek().span;
+        let query = self
+            .parser
+            .parse_query()
+            .map_err(|error| self.syntax(error.into()))?;
+        Ok((self.shallow(*query, start, "query")?, start))
+    }
+
+    fn shallow<T: Visit>(&self, read: T, start: Span, what: &str) -> Result<T, Diagnostic> {
+        match depth::is_too_deep(&read, depth::FILE_DEPTH) {
+            true => Err(self.at(start, format!("the {what} is nested too deeply"))),
+            false => Ok(read),
         }
-        Ok(expression)
     }
 
     /// `500ms`, `60s`, `5m`, `1h` or `2d`.
@@ -149,12 +192,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub fn count(&mut self) -> Result<u64, Diagnostic> {
+    /// A whole number from `least` on.
+    pub fn count(&mut self, least: u64, what: &str) -> Result<u64, Diagnostic> {
         let count = match &self.peek().token {
             Token::Number(number, false) => number.parse::<u64>().ok(),
             _ => None,
         };
-        let count = count.ok_or_else(|| self.expected("a number of rows"))?;
+        let count = count.filter(|count| *count >= least);
+        let count = count.ok_or_else(|| self.expected(what))?;
         self.parser.next_token();
         Ok(count)
     }
@@ -181,6 +226,14 @@ impl<'a> Cursor<'a> {
 
     pub fn accept(&mut self, token: &Token) -> bool {
         self.parser.consume_token(token)
+    }
+
+    /// Takes a sign, or says that it is missing.
+    pub fn sign(&mut self, token: &Token) -> Result<(), Diagnostic> {
+        match self.accept(token) {
+            true => Ok(()),
+            false => Err(self.expected(&format!("\"{token}\""))),
+        }
     }
 
     pub fn accept_word(&mut self, word: &str) -> bool {
@@ -224,16 +277,16 @@ impl<'a> Cursor<'a> {
                 format!("expected {what}, found \"{}\"", token.token),
             ),
         };
-        diagnostic.hint(format!("Write it as: -- {}", self.sample))
+        diagnostic.hint(format!("Write it as: {}{}", self.lead, self.sample))
     }
 
     fn syntax(&self, error: SyntaxError) -> Diagnostic {
         self.source
             .at_word(error.location.unwrap_or(self.end), error.message)
-            .hint(format!("Write it as: -- {}", self.sample))
+            .hint(format!("Write it as: {}{}", self.lead, self.sample))
     }
 
-    fn peek(&self) -> TokenWithSpan {
+    pub fn peek(&self) -> TokenWithSpan {
         self.parser.peek_token()
     }
 }

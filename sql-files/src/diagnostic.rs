@@ -1,7 +1,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sqlparser::tokenizer::{Location, Span};
+use sqlparser::tokenizer::{Location, Span, TokenWithSpan};
+
+use crate::syntax;
 
 /// Characters that are shown of a line, at most.
 const LONGEST_LINE: usize = 160;
@@ -149,6 +151,15 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// The text's tokens, each with its place.
+    pub fn tokens(&self) -> Result<Vec<TokenWithSpan>, Diagnostic> {
+        let start = Location::new(1, 1);
+        syntax::tokenize(self.text, start).map_err(|error| {
+            let location = error.location.unwrap_or(start);
+            self.at_location(location, error.message)
+        })
+    }
+
     pub fn at(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         // The parser's empty span (line 0) stands for "somewhere in the file".
         let line = span.start.line.max(1) as usize;

@@ -81,6 +81,23 @@ pub fn parse(source: Source<'_>, lines: &[Piece<'_>]) -> (Directives, Vec<Diagno
     (reader.directives, reader.problems)
 }
 
+/// Which of the directives a tag such as `@key` names.
+pub fn known(
+    source: Source<'_>,
+    tag: Piece<'_>,
+    what: &str,
+    directives: &[&'static str],
+) -> Result<&'static str, Diagnostic> {
+    let word = tag.text.trim_start_matches('@');
+    let known = directives.iter().copied().find(|known| *known == word);
+    known.ok_or_else(|| {
+        let choices = directives.iter().copied();
+        source
+            .at(tag.span(), format!("unknown directive \"{}\"", tag.text))
+            .maybe_hint(suggest(word, what, choices))
+    })
+}
+
 struct Reader<'a> {
     source: Source<'a>,
     directives: Directives,
@@ -92,13 +109,7 @@ impl Reader<'_> {
     fn read(&mut self, line: Piece<'_>) -> Result<(), Diagnostic> {
         let (tag, arguments) = line.take_while(|c| !c.is_whitespace());
         let arguments = arguments.trim();
-        let word = tag.text.trim_start_matches('@');
-        let Some(name) = DIRECTIVES.into_iter().find(|known| *known == word) else {
-            return Err(self
-                .source
-                .at(tag.span(), format!("unknown directive \"{}\"", tag.text))
-                .maybe_hint(suggest(word, "Directives are", DIRECTIVES)));
-        };
+        let name = known(self.source, tag, "Directives are", &DIRECTIVES)?;
         if name != "expect" {
             if self.seen.contains(&name) {
                 return Err(self
@@ -165,7 +176,7 @@ fn cdc(cursor: &mut Cursor<'_>, span: Span) -> Result<Cdc, Diagnostic> {
     let mut delete_when = None;
     if cursor.accept(&Token::SemiColon) && !cursor.is_at_end() {
         cursor.words("delete when")?;
-        delete_when = Some(cursor.expression()?);
+        delete_when = Some(cursor.expression("condition")?);
     }
     Ok(Cdc {
         sequence,

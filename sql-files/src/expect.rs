@@ -128,7 +128,7 @@ pub fn parse(cursor: &mut Cursor<'_>) -> Result<Expect, Diagnostic> {
     if !cursor.accept(&Token::Colon) {
         return Err(cursor.expected("\":\" behind the rule's name"));
     }
-    let expression = cursor.expression()?;
+    let expression = cursor.expression("condition")?;
     let rule = rule(cursor, expression)?;
     cursor.words("ON VIOLATION")?;
     let on_violation = match cursor.one_of(&["WARN", "DROP", "QUARANTINE", "FAIL"])? {

@@ -53,10 +53,7 @@ impl SqlFile {
             path: shown_path,
             text,
         };
-        let tokens = syntax::tokenize(text, Location::new(1, 1)).map_err(|error| {
-            let location = error.location.unwrap_or(Location::new(1, 1));
-            vec![source.at_location(location, error.message)]
-        })?;
+        let tokens = source.tokens().map_err(|problem| vec![problem])?;
         let words = tokens
             .iter()
             .filter(|token| !matches!(token.token, Token::Whitespace(_)));

@@ -1,13 +1,11 @@
 //! `policies.sql` as it is written: statements with their places, before any name is looked up.
 
 use sqlparser::ast::{Expr, Query};
-use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
+use crate::cursor::Cursor;
 use crate::depth;
 use crate::diagnostic::{Diagnostic, Source};
-use crate::suggest::suggest;
-use crate::syntax::{SyntaxError, normal, parser, tokenize};
 use crate::table_name::{DEFAULT_SCHEMA, TableName};
 
 /// A name and where it stands.
@@ -74,12 +72,9 @@ const CREATED: [&str; 4] = ["ROLE", "POLICY", "MASK", "TOTALS"];
 
 /// The statements that can be read, and what is wrong with the others.
 pub fn parse(source: Source<'_>) -> (Vec<Item>, Vec<Diagnostic>) {
-    let tokens = match tokenize(source.text, Location::new(1, 1)) {
+    let tokens = match source.tokens() {
         Ok(tokens) => tokens,
-        Err(error) => {
-            let place = error.location.unwrap_or(Location::new(1, 1));
-            return (Vec::new(), vec![source.at_word(place, error.message)]);
-        }
+        Err(problem) => return (Vec::new(), vec![problem]),
     };
     let words = tokens.iter().filter(|token| is_word(token)).count();
     if words > depth::MAX_TOKENS {
@@ -91,15 +86,11 @@ pub fn parse(source: Source<'_>) -> (Vec<Item>, Vec<Diagnostic>) {
         let Some(last) = statement.iter().rfind(|token| is_word(token)) else {
             continue;
         };
-        let mut reader = Reader {
-            source,
-            end: last.span.end,
-            parser: parser(statement.to_vec()),
-            sample: GRANT,
-        };
-        match reader.item() {
+        let end = last.span.end;
+        let cursor = Cursor::of_statement(source, statement.to_vec(), end, GRANT);
+        match Reader(cursor).item() {
             Ok(item) => items.push(item),
-            Err(problem) => problems.push(*problem),
+            Err(problem) => problems.push(problem),
         }
     }
     (items, problems)
@@ -109,19 +100,14 @@ fn is_word(token: &TokenWithSpan) -> bool {
     !matches!(token.token, Token::Whitespace(_))
 }
 
-struct Reader<'a> {
-    source: Source<'a>,
-    parser: Parser<'static>,
-    end: Location,
-    sample: &'static str,
-}
+struct Reader<'a>(Cursor<'a>);
 
-type Read<T> = Result<T, Box<Diagnostic>>;
+type Read<T> = Result<T, Diagnostic>;
 
 impl Reader<'_> {
     fn item(&mut self) -> Read<Item> {
-        let item = match self.one_of(&STATEMENTS)? {
-            "CREATE" => match self.one_of(&CREATED)? {
+        let item = match self.0.one_of(&STATEMENTS)? {
+            "CREATE" => match self.0.one_of(&CREATED)? {
                 "ROLE" => self.roles()?,
                 "POLICY" => self.policy()?,
                 "MASK" => self.mask()?,
@@ -129,31 +115,31 @@ impl Reader<'_> {
             },
             _ => self.grant()?,
         };
-        if self.peek().token == Token::EOF {
-            return Ok(item);
+        match self.0.is_at_end() {
+            true => Ok(item),
+            false => Err(self.0.expected("\";\"")),
         }
-        Err(self.expected("\";\""))
     }
 
     fn roles(&mut self) -> Read<Item> {
-        self.sample = ROLE;
+        self.0.show(ROLE);
         Ok(Item::Roles(self.names("the name of a role")?))
     }
 
     fn grant(&mut self) -> Read<Item> {
-        self.sample = GRANT;
-        self.words("SELECT")?;
-        let columns = match self.peek().token {
+        self.0.show(GRANT);
+        self.0.words("SELECT")?;
+        let columns = match self.0.peek().token {
             Token::LParen => Some(self.columns()?),
             _ => None,
         };
-        self.words("ON")?;
-        if columns.is_none() && self.accept("SCHEMA") {
+        self.0.words("ON")?;
+        if columns.is_none() && self.0.accept_word("SCHEMA") {
             let schemas = self.names("the name of a schema")?;
             let to = self.to()?;
             return Ok(Item::Schemas { schemas, to });
         }
-        self.accept("TABLE");
+        self.0.accept_word("TABLE");
         let tables = self.tables()?;
         let to = self.to()?;
         Ok(Item::Tables {
@@ -164,12 +150,12 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self) -> Read<Item> {
-        self.sample = POLICY;
+        self.0.show(POLICY);
         self.name("the name of the policy")?;
-        self.words("ON")?;
+        self.0.words("ON")?;
         let tables = self.tables()?;
         let to = self.to()?;
-        let condition = self.using()?;
+        let condition = self.using("condition")?;
         Ok(Item::Policy {
             tables,
             to,
@@ -178,12 +164,12 @@ impl Reader<'_> {
     }
 
     fn mask(&mut self) -> Read<Item> {
-        self.sample = MASK;
-        self.words("ON")?;
+        self.0.show(MASK);
+        self.0.words("ON")?;
         let table = self.table()?;
         let columns = self.columns()?;
         let to = self.to()?;
-        let value = self.using()?;
+        let value = self.using("value")?;
         Ok(Item::Mask {
             table,
             columns,
@@ -193,27 +179,14 @@ impl Reader<'_> {
     }
 
     fn totals(&mut self) -> Read<Item> {
-        self.sample = TOTALS;
+        self.0.show(TOTALS);
         let table = self.table()?;
         let to = self.to()?;
-        self.words("AT LEAST")?;
-        let number = self.peek();
-        let at_least = match &number.token {
-            Token::Number(text, false) => text.parse().ok().filter(|least| *least >= 2),
-            _ => None,
-        };
-        let at_least = at_least.ok_or_else(|| self.expected("a number of persons from 2 on"))?;
-        self.parser.next_token();
+        self.0.words("AT LEAST")?;
+        let at_least = self.0.count(2, "a number of persons from 2 on")?;
         let person = self.name("the column that tells persons apart")?;
-        self.words("AS")?;
-        let span = self.peek().span;
-        let query = self.parser.parse_query();
-        let query = *query.map_err(|error| self.syntax(error.into()))?;
-        if depth::is_too_deep(&query, depth::FILE_DEPTH) {
-            return Err(Box::new(
-                self.source.at(span, "the query is nested too deeply"),
-            ));
-        }
+        self.0.words("AS")?;
+        let (query, span) = self.0.query()?;
         Ok(Item::Totals(Box::new(Totals {
             table,
             to,
@@ -225,47 +198,30 @@ impl Reader<'_> {
     }
 
     fn to(&mut self) -> Read<Vec<Named>> {
-        self.words("TO")?;
+        self.0.words("TO")?;
         self.names("the name of a role")
     }
 
     /// `USING (expression)`
-    fn using(&mut self) -> Read<Expr> {
-        self.words("USING")?;
-        let start = self.peek();
-        if start.token != Token::LParen {
-            return Err(self.expected("\"(\""));
-        }
-        self.parser.next_token();
-        let expression = self.parser.parse_expr();
-        let expression = expression.map_err(|error| self.syntax(error.into()))?;
-        if !self.parser.consume_token(&Token::RParen) {
-            return Err(self.expected("\")\""));
-        }
-        if depth::is_too_deep(&expression, depth::FILE_DEPTH) {
-            let problem = self
-                .source
-                .at(start.span, "the expression is nested too deeply");
-            return Err(Box::new(problem));
-        }
+    fn using(&mut self, what: &str) -> Read<Expr> {
+        self.0.words("USING")?;
+        self.0.sign(&Token::LParen)?;
+        let expression = self.0.expression(what)?;
+        self.0.sign(&Token::RParen)?;
         Ok(expression)
     }
 
     /// `(a, b)`
     fn columns(&mut self) -> Read<Vec<Named>> {
-        if !self.parser.consume_token(&Token::LParen) {
-            return Err(self.expected("\"(\""));
-        }
+        self.0.sign(&Token::LParen)?;
         let columns = self.names("a column")?;
-        if !self.parser.consume_token(&Token::RParen) {
-            return Err(self.expected("\")\""));
-        }
+        self.0.sign(&Token::RParen)?;
         Ok(columns)
     }
 
     fn names(&mut self, what: &str) -> Read<Vec<Named>> {
         let mut names = vec![self.name(what)?];
-        while self.parser.consume_token(&Token::Comma) {
+        while self.0.accept(&Token::Comma) {
             names.push(self.name(what)?);
         }
         Ok(names)
@@ -273,7 +229,7 @@ impl Reader<'_> {
 
     fn tables(&mut self) -> Read<Vec<NamedTable>> {
         let mut tables = vec![self.table()?];
-        while self.parser.consume_token(&Token::Comma) {
+        while self.0.accept(&Token::Comma) {
             tables.push(self.table()?);
         }
         Ok(tables)
@@ -281,7 +237,7 @@ impl Reader<'_> {
 
     fn table(&mut self) -> Read<NamedTable> {
         let first = self.name("a table")?;
-        let (schema, table, end) = match self.parser.consume_token(&Token::Period) {
+        let (schema, table, end) = match self.0.accept(&Token::Period) {
             true => {
                 let table = self.name("the name of a table")?;
                 (first.name, table.name, table.span.end)
@@ -291,79 +247,12 @@ impl Reader<'_> {
         let span = Span::new(first.span.start, end);
         match TableName::new(&schema, &table) {
             Ok(name) => Ok(NamedTable { name, span }),
-            Err(error) => {
-                let problem = self.source.at(span, error.message).hint(error.hint);
-                Err(Box::new(problem))
-            }
+            Err(error) => Err(self.0.at(span, error.message).hint(error.hint)),
         }
     }
 
     fn name(&mut self, what: &str) -> Read<Named> {
-        let token = self.peek();
-        if !matches!(token.token, Token::Word(_)) {
-            return Err(self.expected(what));
-        }
-        let ident = self.parser.parse_identifier();
-        let ident = ident.map_err(|error| self.syntax(error.into()))?;
-        Ok(Named {
-            name: normal(&ident),
-            span: token.span,
-        })
-    }
-
-    fn words(&mut self, words: &str) -> Read<()> {
-        match words.split(' ').all(|word| self.accept(word)) {
-            true => Ok(()),
-            false => Err(self.expected(&format!("\"{words}\""))),
-        }
-    }
-
-    fn one_of(&mut self, words: &'static [&'static str]) -> Read<&'static str> {
-        let token = self.peek();
-        if let Some(word) = words.iter().find(|word| self.accept(word)) {
-            return Ok(word);
-        }
-        let near = suggest(
-            &token.token.to_string(),
-            "It is one of",
-            words.iter().copied(),
-        );
-        let problem = self.expected(&format!("one of {}", words.join(", ")));
-        Err(Box::new((*problem).maybe_hint(near)))
-    }
-
-    fn accept(&mut self, word: &str) -> bool {
-        let next = self.peek();
-        let found = matches!(&next.token, Token::Word(w)
-            if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
-        if found {
-            self.parser.next_token();
-        }
-        found
-    }
-
-    fn expected(&self, what: &str) -> Box<Diagnostic> {
-        let token = self.peek();
-        let problem = match token.token {
-            Token::EOF => {
-                let message = format!("expected {what} here");
-                self.source.at_location(self.end, message)
-            }
-            _ => {
-                let message = format!("expected {what}, found \"{}\"", token.token);
-                self.source.at(token.span, message)
-            }
-        };
-        Box::new(problem.hint(format!("Write it as: {}", self.sample)))
-    }
-
-    fn syntax(&self, error: SyntaxError) -> Box<Diagnostic> {
-        let place = error.location.unwrap_or(self.end);
-        let problem = self.source.at_word(place, error.message);
-        Box::new(problem.hint(format!("Write it as: {}", self.sample)))
-    }
-
-    fn peek(&self) -> TokenWithSpan {
-        self.parser.peek_token()
+        let (name, span) = self.0.identifier(what)?;
+        Ok(Named { name, span })
     }
 }

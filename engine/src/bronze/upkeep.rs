@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use futures::StreamExt;
+use sql_files::TableName;
 
 use super::{BronzeTable, layout, schema};
 use crate::clock::Clock;
@@ -13,7 +14,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::lease::Lease;
 use crate::metrics;
-use crate::name::TableName;
 use crate::pinned::PinnedTable;
 use crate::session::Sessions;
 use crate::upkeep::{Census, Chore, Ledger, Needs, Task, UpkeepConfig, clean_log, vacuum};

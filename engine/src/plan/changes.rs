@@ -1,8 +1,8 @@
 use arrow::datatypes::Schema;
 use serde::Serialize;
+use sql_files::TableName;
 
 use super::rows::RowDifference;
-use crate::name::TableName;
 use crate::project::{CheckedProject, SqlFile};
 use crate::refresh::{Rebuild, affected, differing};
 

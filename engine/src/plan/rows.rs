@@ -9,11 +9,11 @@ use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast, when};
 use datafusion::prelude::DataFrame;
 use serde::Serialize;
+use sql_files::TableName;
 
 use crate::epoch::TableState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::reader::stored_table;
 use crate::session::{Sessions, public_view};
 use crate::snapshots::Snapshots;

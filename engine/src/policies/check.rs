@@ -9,17 +9,18 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement as PlannerStatement;
+use sql_files::TableName;
+use sql_files::policies::{Item, Named, NamedTable, Totals};
+use sql_files::table_name::LAYERS;
 use sqlparser::ast::{Expr, Query, Spanned, Statement};
 
 use super::lineage::Origin;
 use super::{attributes, granted, totals};
 use crate::error::Result;
 use crate::functions::Image;
-use crate::name::{LAYERS, TableName};
 use crate::project::{CheckedProject, Diagnostic, Source, locate, suggest};
 use crate::session::{Sessions, bronze_view};
 use crate::{bronze, dead_letters, quarantine, refresh};
-use sql_files::policies::{Item, Named, NamedTable, Totals};
 
 /// Planning runs no query.
 pub(super) const PLANNING_MEMORY: usize = 1 << 20;

@@ -8,6 +8,9 @@ use datafusion::datasource::{TableType, ViewTable};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, ident};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannerStatement;
+use sql_files::policies::Totals;
+use sql_files::syntax::{parser, tokenize};
+use sql_files::{CATALOG, TableName};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Ident, Query, SelectItem, SetExpr, Statement, Value,
@@ -19,12 +22,9 @@ use super::guarded::GuardedTable;
 use super::lineage::Origin;
 use super::{Policies, Role, attributes, totals};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{CATALOG, TableName};
 use crate::principal::Principal;
 use crate::reader::{Session, TableInfo};
 use crate::session::Sessions;
-use sql_files::policies::Totals;
-use sql_files::syntax::{parser, tokenize};
 
 /// A table that somebody sees.
 pub(crate) struct Granted {

@@ -30,10 +30,10 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::StreamExt;
+use sql_files::TableName;
 
 use crate::error::{Error, ErrorKind};
 use crate::masked::masked;
-use crate::name::TableName;
 
 /// A table as somebody sees it.
 pub(crate) struct GuardedTable {

@@ -9,7 +9,7 @@ use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Distinct, Expr, JoinType, LogicalPlan};
 
-use crate::name::{DEFAULT_SCHEMA, TableName};
+use sql_files::{DEFAULT_SCHEMA, TableName};
 
 /// A column of a table.
 pub(crate) type Origin = (TableName, String);

@@ -6,9 +6,9 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use crate::name::{DEFAULT_SCHEMA, TableName};
 use sql_files::policies::{NamedTable, Totals};
 use sql_files::syntax::normal;
+use sql_files::{DEFAULT_SCHEMA, TableName};
 
 const AGGREGATES: [&str; 3] = ["count", "sum", "avg"];
 

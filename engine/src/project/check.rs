@@ -3,6 +3,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use sql_files::graph::{self, Reference};
+use sql_files::{
+    Column, DEFAULT_SCHEMA, Diagnostic, RefreshPolicy, Rule, SqlFile, TableName, suggest, syntax,
+};
 use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, Spanned, Statement};
 use sqlparser::tokenizer::{Location, Span};
 
@@ -14,18 +18,10 @@ use super::lock::SourcesLock;
 use super::planning::{Planner, stored_type};
 use crate::error::Result;
 use crate::hidden::HIDDEN;
-use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::policies::{Origin, origins};
 use crate::quarantine;
 use crate::refresh::now;
 use crate::session::{Sessions, SourceConfig};
-use sql_files::Diagnostic;
-use sql_files::Rule;
-use sql_files::SqlFile;
-use sql_files::graph::{self, Reference};
-use sql_files::suggest;
-use sql_files::syntax;
-use sql_files::{Column, RefreshPolicy};
 
 /// Planning runs no query.
 pub(super) const PLANNING_MEMORY: usize = 1 << 20;

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 
+use sql_files::{SqlFile, graph, syntax};
 use sqlparser::ast::visit_expressions_mut;
 use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
 use sqlparser::tokenizer::Location;
@@ -10,9 +11,6 @@ use sqlparser::tokenizer::Location;
 use super::json_fields::Access;
 use super::lock::{FieldType, SourcesLock};
 use crate::functions::SOURCE_DECIMAL;
-use sql_files::SqlFile;
-use sql_files::graph;
-use sql_files::syntax;
 
 /// Puts the declared scale where the query reads such a field, so that another scale counts as another query.
 ///

@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use sql_files::graph::Reference;
+use sql_files::syntax::normal;
+use sql_files::{Diagnostic, SqlFile, suggest};
 use sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Value,
     visit_expressions,
@@ -8,11 +11,6 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::{Location, Span};
 
 use super::lock::SourcesLock;
-use sql_files::Diagnostic;
-use sql_files::SqlFile;
-use sql_files::graph::Reference;
-use sql_files::suggest;
-use sql_files::syntax::normal;
 
 /// Unknown fields of one file that are told at once.
 const MOST_PROBLEMS: usize = 50;

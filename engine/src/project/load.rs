@@ -3,14 +3,13 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind as IoKind, Read};
 use std::path::Path;
 
+use sql_files::depth::with_deep_stack;
+use sql_files::{DEFAULT_SCHEMA, Diagnostic, SqlFile, TableName};
+
 use super::Project;
 use super::lock::LOCK_FILE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::nearest;
-use sql_files::Diagnostic;
-use sql_files::SqlFile;
-use sql_files::depth::with_deep_stack;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_FILES: usize = 2_000;

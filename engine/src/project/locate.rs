@@ -1,13 +1,11 @@
 use datafusion::common::{SchemaError, Span as PlanSpan};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
+use sql_files::{Diagnostic, Source, suggest, syntax};
 use sqlparser::tokenizer::{Location, Span, Token};
 
 use crate::error::Error;
 use crate::nearest;
-use sql_files::suggest;
-use sql_files::syntax;
-use sql_files::{Diagnostic, Source};
 
 /// Puts a planning error at its place in the file. `fallback` is where it goes when the engine
 /// does not say.

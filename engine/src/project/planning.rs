@@ -8,13 +8,13 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as PlannerStatement;
+use sql_files::{CATALOG, TableName};
 use sqlparser::ast::{Expr, Query, Statement, visit_expressions};
 
 use super::lock::SourcesLock;
 use crate::bronze;
 use crate::error::Result;
 use crate::functions::Image;
-use crate::name::{CATALOG, TableName};
 use crate::session::{Sessions, bronze_view};
 
 /// Plans queries over tables that have columns and no rows.

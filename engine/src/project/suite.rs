@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 
 use self::condition::{Condition, condition};
 pub use self::insert::Insertion;
-use crate::error::{Error, Result};
 use sql_files::OnViolation;
+
+use crate::error::{Error, Result};
 
 /// Expectations of one suite that are read.
 const MAX_EXPECTATIONS: usize = 10_000;

@@ -9,8 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlparser::ast::Query;
 use sqlparser::tokenizer::Span;
 
-use crate::name::TableName;
-use sql_files::{Diagnostic, Source};
+use sql_files::{Diagnostic, Source, TableName};
 
 /// The tests of one table.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use sql_files::TableName;
 use tracing::{info, warn};
 
 use super::Refresher;
@@ -11,7 +12,6 @@ use crate::age::{Age, AgeLimit, FRESH, Unseen, shown_by};
 use crate::epoch::{Freshness, Intent, Manifest, TableState};
 use crate::error::Result;
 use crate::metrics;
-use crate::name::TableName;
 use crate::project::CheckedProject;
 
 impl Refresher {

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
+use sql_files::TableName;
+
 use crate::bronze;
 use crate::delta::{DataFile, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 
 /// The bronze tables as ingest leaves them.
 pub(super) struct BronzeWatch {

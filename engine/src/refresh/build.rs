@@ -7,6 +7,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Add;
+use sql_files::TableName;
 use tracing::warn;
 
 use super::Refresher;
@@ -19,7 +20,6 @@ use crate::delta::{Change, DataFile, Table, TableLayout};
 use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, Work};
 use crate::error::{ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
 use crate::session::public_views;

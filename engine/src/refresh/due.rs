@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest, Sha256};
+use sql_files::TableName;
 
 use super::Refresher;
 use crate::epoch::TableState;
-use crate::name::TableName;
 use crate::project::{CheckedProject, SqlFile};
 
 /// Versions of tables by name.

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use sql_files::TableName;
+
 use super::in_force::Edit;
 use super::rebuilds::rebuilds;
 use super::{Refresher, Turn};
 use crate::epoch::{Intent, Manifest};
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::CheckedProject;
 
 impl Refresher {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{Expr, ident, lit};
+use sql_files::TableName;
 use tracing::info;
 
 use self::columns::FoldColumns;
@@ -39,7 +40,6 @@ use crate::delta::{Change, DataFile, TableLayout};
 use crate::epoch::{FoldState, Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::project::{RefreshPolicy, SqlFile};
 
 /// The part of the memory limit that the winners of a fold may take.

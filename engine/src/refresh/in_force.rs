@@ -3,6 +3,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sql_files::TableName;
 use tracing::{info, warn};
 
 use super::rebuilds::Rebuild;
@@ -10,7 +11,6 @@ use super::standing::Standing;
 use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::project::{CheckedProject, LOCK_FILE, Project, SourcesLock, check_project, table_of};
 use crate::session::Sessions;
 

@@ -11,6 +11,7 @@ use datafusion::logical_expr::lit;
 use datafusion::prelude::col;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
+use sql_files::TableName;
 
 use super::Refresher;
 use super::rules::Check;
@@ -18,7 +19,6 @@ use crate::delta::{Change, DataFile, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::Result;
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::pinned::PinnedTable;
 
 const DESCRIPTION: &str = "Every check of a rule, by epoch.";

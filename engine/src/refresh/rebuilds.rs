@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sql_files::TableName;
 
 use crate::epoch::Manifest;
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::{CheckedProject, SqlFile};
 use crate::snapshots::Snapshots;
 

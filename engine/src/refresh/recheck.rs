@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ident};
+use sql_files::TableName;
 
 use super::Refresher;
 use super::build::Candidate;
 use super::due::Versions;
 use crate::epoch::{Freshness, Intent, Manifest, TableState};
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::{OnViolation, SqlFile};
 use crate::reader::stored_table;
 

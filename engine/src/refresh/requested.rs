@@ -1,13 +1,13 @@
 //! What the refresh role does because a command asked for it.
 
 use serde_json::json;
+use sql_files::TableName;
 use tracing::{error, info};
 
 use super::selection::Selection;
 use super::{Refresher, Turn};
 use crate::epoch::{Freshness, Manifest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::TableName;
 use crate::requests::{Outcome, Request};
 
 /// Requests done between two turns.

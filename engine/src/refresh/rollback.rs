@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use deltalake_core::kernel::Add;
 use object_store::ObjectStoreExt;
+use sql_files::TableName;
 
 use super::build::{Built, transaction};
 use super::due::attempt;
@@ -13,7 +14,6 @@ use crate::delta::{Change, DataFile, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::project::CheckedProject;
 
 impl Refresher {

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use sql_files::TableName;
+
 use super::Refresher;
 use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::TableName;
 use crate::nearest;
 use crate::project::CheckedProject;
 

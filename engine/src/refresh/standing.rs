@@ -1,9 +1,9 @@
 use serde::{Deserialize, Serialize};
+use sql_files::TableName;
 
 use super::rebuilds::Rebuild;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 
 /// Where the lake says how the project on disk stands to the one in force.
 const STANDING: &str = "_project/_standing";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use sql_files::TableName;
 use tracing::{debug, warn};
 
 use super::Refresher;
@@ -10,7 +11,6 @@ use crate::delta::{Change, Table, TableLayout};
 use crate::error::{ErrorKind, Result};
 use crate::lake::Lake;
 use crate::metrics;
-use crate::name::TableName;
 use crate::upkeep::{AT_ONCE, Census, Chore, Needs, Task, clean_log, seconds, vacuum};
 
 /// Project texts that stay although no epoch names them any more.

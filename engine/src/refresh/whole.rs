@@ -3,6 +3,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
+use sql_files::TableName;
 
 use super::build::Candidate;
 use super::digest::RowsDigest;
@@ -11,7 +12,6 @@ use super::{Refresher, now};
 use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::{self, SqlFile};
 use crate::quarantine;
 

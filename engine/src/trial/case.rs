@@ -5,6 +5,7 @@ use std::time::Instant;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
+use sql_files::TableName;
 use sqlparser::ast::Query;
 use sqlparser::tokenizer::Span;
 
@@ -17,7 +18,6 @@ use super::rows::{Writer, fitted, texts};
 use super::world::World;
 use crate::epoch::{Freshness, Manifest};
 use crate::error::Error;
-use crate::name::TableName;
 use crate::project::{
     Action, Case, Diagnostic, Moment, Outcome, Rows, RuleName, SqlFile, Step, Trial,
 };

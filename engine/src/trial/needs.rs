@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::DataType;
+use sql_files::TableName;
 
 use super::rows::sql_type;
-use crate::name::TableName;
 use crate::project::{
     Action, Case, CheckedProject, Diagnostic, LOCK_FILE, Outcome, Rows, RuleName, SqlFile, Trial,
     suggest,

@@ -8,6 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
+use sql_files::TableName;
 use tempfile::TempDir;
 
 use super::Bench;
@@ -19,7 +20,6 @@ use crate::epoch::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Lake, LakeConfig};
 use crate::lease::{Lease, Role};
-use crate::name::TableName;
 use crate::reader::Reader;
 use crate::refresh::{ProjectConfig, RefreshConfig, Refresher};
 

@@ -3,12 +3,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Duration, Utc};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use sql_files::TableName;
 
 use super::{UpkeepConfig, seconds};
 use crate::epoch::{EpochLog, manifest_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::pins::{PinWatch, Pinned};
 
 /// Newest epochs that stay whatever their age.

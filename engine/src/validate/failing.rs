@@ -1,9 +1,9 @@
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use sql_files::TableName;
 
 use super::Validated;
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::{Expect, Rule, quoted, statement};
 use crate::reader::TableInfo;
 use crate::refresh::now;

@@ -29,10 +29,10 @@ use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
+use sql_files::{DEFAULT_SCHEMA, TableName};
 
 use super::{Asked, MAX_ROWS};
 use crate::error::Result;
-use crate::name::{DEFAULT_SCHEMA, TableName};
 use crate::project;
 use crate::refresh::now;
 

@@ -4,11 +4,11 @@ use arrow::array::UInt64Array;
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
+use sql_files::TableName;
 use std::collections::HashSet;
 
 use super::contributions::Contribution;
 use crate::error::Result;
-use crate::name::TableName;
 use crate::project::CheckedTable;
 
 /// Rows by table, each once, at most so many a table.

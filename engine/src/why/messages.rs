@@ -6,11 +6,11 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, col, ident, lit};
+use sql_files::TableName;
 
 use super::{Asked, among};
 use crate::error::Result;
 use crate::hidden::{DELETED, OFFSET, PARTITION, RULE};
-use crate::name::TableName;
 use crate::reader::stored_table;
 
 impl Asked<'_> {

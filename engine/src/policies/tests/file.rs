@@ -1,6 +1,7 @@
+use sql_files::TableName;
+
 use super::*;
 use crate::error::ErrorKind;
-use crate::name::TableName;
 use crate::project;
 
 /// Everything wrong with a file, as a person reads it.

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sql_files::TableName;
+
 use super::{ImportedRule, ImportedSuite, LeftOut};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::TableName;
 use crate::nearest;
 use crate::project::check::PLANNING_MEMORY;
 use crate::project::{Diagnostic, Project, SourcesLock, SqlFile, check_project};

@@ -1,12 +1,12 @@
 use std::path::Path;
 
+use sql_files::depth::with_deep_stack;
+use sql_files::{Diagnostic, suggest};
+
 use super::{Trial, Trials};
 use crate::error::{Error, ErrorKind, Result};
 use crate::project::load::{Entry, Kind, LAYERS, TextFile, entries, read_text, table_name};
 use crate::project::{CheckedProject, Project};
-use sql_files::Diagnostic;
-use sql_files::depth::with_deep_stack;
-use sql_files::suggest;
 
 /// The folder of the trials in a project's folder.
 const FOLDER: &str = "tests";

@@ -1,17 +1,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use sql_files::cursor::Cursor;
+use sql_files::{
+    DEFAULT_SCHEMA, Diagnostic, Piece, Source, TableName, depth, directive, file, graph,
+};
 use sqlparser::ast::Query;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
 use super::{Action, Case, Moment, Outcome, Rows, RuleName, Step, Trial};
-use crate::name::{DEFAULT_SCHEMA, TableName};
-use sql_files::Piece;
-use sql_files::cursor::Cursor;
-use sql_files::depth;
-use sql_files::suggest;
-use sql_files::{Diagnostic, Source};
-use sql_files::{directive, file, graph, syntax};
 
 const DIRECTIVES: [&str; 5] = ["case", "now", "given", "change", "expected"];
 
@@ -28,10 +25,7 @@ impl Trial {
             path: shown_path,
             text,
         };
-        let tokens = syntax::tokenize(text, Location::new(1, 1)).map_err(|error| {
-            let location = error.location.unwrap_or(Location::new(1, 1));
-            vec![source.at_location(location, error.message)]
-        })?;
+        let tokens = source.tokens().map_err(|problem| vec![problem])?;
         let mut reader = Reader {
             source,
             shared: Vec::new(),
@@ -128,13 +122,8 @@ impl Reader<'_> {
     fn directive(&mut self, line: Piece<'_>) -> Result<(), Diagnostic> {
         let (tag, arguments) = line.take_while(|c| !c.is_whitespace());
         let arguments = arguments.trim();
-        let word = tag.text.trim_start_matches('@');
-        let Some(name) = DIRECTIVES.into_iter().find(|known| *known == word) else {
-            return Err(self
-                .source
-                .at(tag.span(), format!("unknown directive \"{}\"", tag.text))
-                .maybe_hint(suggest(word, "Directives of a test are", DIRECTIVES)));
-        };
+        let what = "Directives of a test are";
+        let name = directive::known(self.source, tag, what, &DIRECTIVES)?;
         if arguments.is_empty() && name != "expected" {
             return Err(self
                 .source
@@ -207,7 +196,7 @@ impl Reader<'_> {
             "held" => Some(Outcome::Held(Some(rule(&mut cursor)?))),
             _ => {
                 let rule = rule(&mut cursor)?;
-                Some(Outcome::Warned(rule, cursor.count()?))
+                Some(Outcome::Warned(rule, cursor.count(0, "a number of rows")?))
             }
         };
         cursor.end()?;

@@ -4,6 +4,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, ident};
 use futures::StreamExt;
+use sql_files::TableName;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
@@ -18,7 +19,6 @@ use crate::epoch::{Intent, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions::Image;
 use crate::lake::Lake;
-use crate::name::TableName;
 use crate::pinned::PinnedTable;
 use crate::project::SqlFile;
 use crate::refresh::Refresher;

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use crate::name::TableName;
+use sql_files::TableName;
 
 /// Messages from which on a person is told how far a fold is.
 const LARGE: u64 = 500_000;

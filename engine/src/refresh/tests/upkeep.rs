@@ -54,6 +54,13 @@ impl World {
         begin
     }
 
+    /// What `maintain` does: both roles' upkeep.
+    async fn maintain(&mut self, refresher: &mut Refresher, config: &UpkeepConfig) {
+        refresher.maintain(false).await.expect("upkeep");
+        let bronze = self.bronze.maintain(config, false).await;
+        bronze.expect("upkeep");
+    }
+
     fn watcher(&self) -> Reader {
         let config = (ReaderConfig::default(), SourceConfig::default());
         Reader::new(self.lake.clone(), &config.0, &config.1).expect("a reader")
@@ -152,12 +159,7 @@ async fn an_hour_leaves_a_bounded_lake_with_the_same_rows() {
     assert_eq!(rows[0].len(), usize::try_from(turns).expect("positive"));
     assert_eq!(rows[1].len(), 40);
     for _ in 0..2 {
-        refresher.maintain(false).await.expect("upkeep");
-        world
-            .bronze
-            .maintain(&config(), false)
-            .await
-            .expect("upkeep");
+        world.maintain(&mut refresher, &config()).await;
         refresher.turn().await.expect("a turn");
     }
     assert_eq!(world.contents().await, rows);
@@ -216,22 +218,12 @@ async fn many_turns(world: &mut World, refresher: &mut Refresher, from: i64, cou
         refresher.turn().await.expect("a turn");
         if turn % 25 == 0 {
             world.seconds.fetch_add(60, Ordering::Relaxed);
-            refresher.maintain(false).await.expect("upkeep");
-            world
-                .bronze
-                .maintain(&hasty(), false)
-                .await
-                .expect("upkeep");
+            world.maintain(refresher, &hasty()).await;
         }
     }
     for _ in 0..2 {
         world.seconds.fetch_add(60, Ordering::Relaxed);
-        refresher.maintain(false).await.expect("upkeep");
-        world
-            .bronze
-            .maintain(&hasty(), false)
-            .await
-            .expect("upkeep");
+        world.maintain(refresher, &hasty()).await;
         refresher.turn().await.expect("a turn");
     }
 }
