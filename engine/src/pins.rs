@@ -5,6 +5,7 @@
 //! a while without a pin, hence a short statement never writes one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
@@ -296,15 +297,19 @@ pub(crate) fn thinned(epoch: u64) -> Error {
     .hint(AGAIN)
 }
 
+/// Whether what failed is a file that is not there, however deep its reader hides it.
 fn is_missing(error: &DataFusionError) -> bool {
-    match error.find_root() {
-        DataFusionError::ObjectStore(error) => {
-            matches!(error.as_ref(), object_store::Error::NotFound { .. })
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error.find_root());
+    while let Some(cause) = next {
+        if let Some(object_store::Error::NotFound { .. }) = cause.downcast_ref() {
+            return true;
         }
-        DataFusionError::IoError(error) => error.kind() == std::io::ErrorKind::NotFound,
-        DataFusionError::ParquetError(error) => error.to_string().contains("not found"),
-        _ => false,
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::NotFound;
+        }
+        next = cause.source();
     }
+    false
 }
 
 /// The pins of all readers, as upkeep sees them from look to look.

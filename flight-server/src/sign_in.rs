@@ -20,7 +20,7 @@ use crate::attempts::Attempts;
 use crate::connection::Peer;
 use crate::password;
 use crate::ticket::{Purpose, SessionToken, TicketKey};
-use crate::user_file::{User, Users};
+use crate::user_file::{LONGEST_NAME, User, Users};
 
 /// An edit of the users file takes effect this long after it is saved, at the latest.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -177,6 +177,10 @@ impl SignIn {
     }
 
     async fn by_password(&self, name: &str, password: String, from: IpAddr) -> Result<Principal> {
+        // Nobody has such a name, and failures are counted by name.
+        if name.len() > LONGEST_NAME {
+            return Err(wrong());
+        }
         let users = self.users();
         let user = users.find(name);
         let hash = user.and_then(|user| user.password.clone());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const MOST_USERS: usize = 100_000;
 const MOST_TOKENS: usize = 100;
 
-const LONGEST_NAME: usize = 128;
+pub(crate) const LONGEST_NAME: usize = 128;
 
 /// Bytes of the largest file that is read.
 const MAX_FILE_BYTES: u64 = 64 << 20;

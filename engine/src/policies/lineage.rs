@@ -8,7 +8,6 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Distinct, Expr, JoinType, LogicalPlan};
-
 use sql_files::{DEFAULT_SCHEMA, TableName};
 
 /// A column of a table.

@@ -1,14 +1,13 @@
 //! Totals over enough persons: the query of `CREATE TOTALS` with the conditions that keep small groups back.
 
+use sql_files::policies::{NamedTable, Totals};
+use sql_files::syntax::normal;
+use sql_files::{DEFAULT_SCHEMA, TableName};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query,
     Select, SelectItem, SetExpr, Spanned, TableFactor,
 };
 use sqlparser::tokenizer::Span;
-
-use sql_files::policies::{NamedTable, Totals};
-use sql_files::syntax::normal;
-use sql_files::{DEFAULT_SCHEMA, TableName};
 
 const AGGREGATES: [&str; 3] = ["count", "sum", "avg"];
 

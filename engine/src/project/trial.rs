@@ -6,10 +6,9 @@ mod reading;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sql_files::{Diagnostic, Source, TableName};
 use sqlparser::ast::Query;
 use sqlparser::tokenizer::Span;
-
-use sql_files::{Diagnostic, Source, TableName};
 
 /// The tests of one table.
 #[derive(Debug, Clone)]

@@ -155,6 +155,16 @@ async fn many_wrong_passwords_make_one_wait_even_with_the_right_one() {
 }
 
 #[tokio::test]
+async fn a_name_that_nobody_can_have_is_not_counted() {
+    let door = Door::new();
+    let name = "n".repeat(200);
+    for _ in 0..20 {
+        let refused = refusal(door.comes(&basic_of(&name, "wrong horse")).await);
+        assert_eq!(refused, "the user or the password is wrong");
+    }
+}
+
+#[tokio::test]
 async fn a_token_signs_in_until_it_expires() {
     let door = Door::new();
     let (token, _) = door.give_token();

@@ -274,6 +274,11 @@ async fn conditions_cross_only_where_every_row_is_seen() {
         .refusal(&wide, "SELECT id FROM gold.bonus WHERE bonus = 2")
         .await;
     assert!(refused.contains("no column \"bonus\""), "{refused}");
+    let mistaken = "SELECT id FROM gold.bonus WHERE 1 / (id - 2) > 0";
+    let error = lake.ask(&wide, mistaken).await;
+    let error = error.expect_err("it divides by zero inside the reader of a file");
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert_eq!(error.to_string(), "Divide by zero error");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,7 @@
 use std::time::{Duration, Instant};
 
-use tracing::info;
-
 use sql_files::TableName;
+use tracing::info;
 
 /// Messages from which on a person is told how far a fold is.
 const LARGE: u64 = 500_000;
