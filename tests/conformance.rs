@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::project::{Project, Running, text};
+use crate::project::{Project, text};
 
 /// One row of extremes and one of NULLs.
 const EVERY_TYPE: &str = "-- Chaque type, avec ses extrêmes et ses NULL.
@@ -62,7 +62,7 @@ fn every_client_gets_what_it_needs() {
     let built = project.run(&["refresh"]);
     assert!(built.status.success(), "{}", text(&built.stderr));
     let mut serve = project.start(&["serve"]);
-    let address = flight(&mut serve);
+    let address = serve.address("grpc://");
 
     for script in ["adbc.py", "odbc.py", "power_bi.py"] {
         python(script, &address);
@@ -71,12 +71,6 @@ fn every_client_gets_what_it_needs() {
 
     serve.signal(Signal::SIGINT);
     serve.end();
-}
-
-fn flight(serve: &mut Running) -> String {
-    let line = serve.wait_for("grpc://");
-    let start = line.find("grpc://").expect("an address");
-    line[start..].trim().to_owned()
 }
 
 fn script(name: &str) -> PathBuf {

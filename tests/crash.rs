@@ -1,6 +1,8 @@
-//! `up` killed under load, again and again: nothing lost, nothing twice, no number wrong.
+//! `up` killed under load, again and again, while its project is edited and its lake tidied: nothing lost, nothing twice,
+//! no number wrong.
 
 use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,10 @@ const IN_FLIGHT: usize = 2000;
 fn killed_at_any_moment_nothing_is_lost_or_twice() {
     let kills = variable("SPORTLAKE_KILLS").unwrap_or(KILLS);
     let seed = variable("SPORTLAKE_SEED").unwrap_or(SEED);
-    let project = Project::new().set("generator.rate", "200");
+    let project = Project::new()
+        .set("generator.rate", "200")
+        .set("upkeep.keep_epochs_seconds", "60")
+        .set("upkeep.keep_hourly_seconds", "0");
     let kafka = project.kafka();
     let Some(truth) = Truth::new(&project, &kafka) else {
         return;
@@ -38,9 +43,16 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
     let mut moments = Moments(seed);
     let up = std::thread::scope(|scope| {
         let writing = scope.spawn(|| write(&mut outsider, &over));
-        for _ in 0..kills {
+        for round in 0..kills {
+            edit(&project, round);
+            let mut command = writing_command(&project, round);
             std::thread::sleep(Duration::from_millis(moments.next() % LATEST_MS));
+            // Every other command outlives the role that it asked, and may take its lease.
+            if round % 2 == 0 {
+                command.kill().expect("killed");
+            }
             up.kill();
+            the_command_failed_well_or_not(command);
             up = project.start(&["up"]);
         }
         over.store(true, Ordering::Relaxed);
@@ -49,6 +61,7 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
     });
     outsider.flush();
     the_year_is_played_to_its_end_once(&project, &up);
+    the_last_edit_is_in_force(&project);
     truth.check(false);
     let acknowledged = outsider.acknowledged();
     every_acknowledged_message_is_there_once(&project, &acknowledged);
@@ -60,6 +73,59 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
         acknowledged.len(),
         outsider.sent(),
     );
+}
+
+const EDITED: &str = "sql/gold/salaries_par_bu.sql";
+
+fn salaries(column: u64) -> String {
+    format!(
+        "-- @key bu\nSELECT bu, count(*) AS nb, sum(salaire_brut) AS somme_{column} FROM silver.employees GROUP BY bu\n"
+    )
+}
+
+/// A new table, then another definition of it, then its file is gone.
+fn edit(project: &Project, round: u64) {
+    match round % 3 {
+        0 | 1 => project.write(EDITED, &salaries(round)),
+        _ => std::fs::remove_file(project.path(EDITED)).expect("deleted"),
+    }
+}
+
+fn writing_command(project: &Project, round: u64) -> Child {
+    let arguments: &[&str] = match round % 4 {
+        0 | 2 => &["apply", "--wait", "2"],
+        1 => &["maintain", "--wait", "2"],
+        _ => &["refresh", "--full", "gold.classement", "--wait", "2"],
+    };
+    let mut command = project.command(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().expect("the program starts")
+}
+
+/// Done, killed, or one clear reason: there is no lake or no table yet, another writer was quicker, no role answered.
+#[track_caller]
+fn the_command_failed_well_or_not(command: Child) {
+    let output = command.wait_with_output().expect("reaped");
+    assert!(
+        matches!(output.status.code(), None | Some(0 | 3 | 5 | 6)),
+        "{}: {}",
+        output.status,
+        text(&output.stderr)
+    );
+}
+
+#[track_caller]
+fn the_last_edit_is_in_force(project: &Project) {
+    project.write(EDITED, &salaries(u64::MAX));
+    let applied = project.run(&["apply"]);
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    let differing = format!(
+        "SELECT count(*) FROM gold.salaries_par_bu g
+         FULL JOIN (SELECT bu, sum(salaire_brut) AS somme FROM silver.employees GROUP BY bu) s ON s.bu = g.bu
+         WHERE g.somme_{} IS DISTINCT FROM s.somme",
+        u64::MAX
+    );
+    assert_eq!(project.rows(&differing), ["0"]);
 }
 
 /// However often the first load was cut off.
@@ -168,11 +234,11 @@ pub(crate) fn no_epoch_is_torn(project: &Project) -> usize {
         assert_eq!(manifest["epoch"], number, "{}", text(&bytes));
         for (name, table) in manifest["tables"].as_object().expect("tables") {
             let version = table["version"].as_u64().expect("a version");
-            let last = versions.insert(name.clone(), version).unwrap_or(0);
+            let path = table["path"].as_str().expect("a path");
+            // A table that is made anew has another path, and versions of its own.
+            let last = versions.insert(path.to_owned(), version).unwrap_or(0);
             assert!(last <= version, "{name} fell back in epoch {number}");
-            let folder = project
-                .path("data/lake")
-                .join(table["path"].as_str().expect("a path"));
+            let folder = project.path("data/lake").join(path);
             let commit = folder.join(format!("_delta_log/{version:020}.json"));
             assert!(commit.is_file(), "epoch {number}: no {}", commit.display());
         }

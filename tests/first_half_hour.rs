@@ -62,19 +62,12 @@ struct Addresses {
 impl Addresses {
     /// What `up` prints: where things are, and three lines to paste.
     fn read(up: &mut Running) -> Self {
-        let flight = up.wait_for("grpc://");
-        let http = up.wait_for("http://");
+        let flight = up.address("grpc://");
+        let http = up.address("http://");
         up.wait_for("query \"SELECT * FROM gold.indicateurs\"");
         up.wait_for("python3 -c");
         up.wait_for("http://");
-        let word = |line: &str, start: &str| {
-            let found = line.split_whitespace().find(|word| word.starts_with(start));
-            found.expect("an address").to_owned()
-        };
-        Self {
-            flight: word(&flight, "grpc://"),
-            http: word(&http, "http://"),
-        }
+        Self { flight, http }
     }
 }
 

@@ -148,6 +148,16 @@ impl Running {
         found.unwrap_or_default()
     }
 
+    /// Waits for the next line with an address, and returns the address.
+    #[track_caller]
+    pub(crate) fn address(&mut self, scheme: &str) -> String {
+        let line = self.wait_for(scheme);
+        let word = line
+            .split_whitespace()
+            .find(|word| word.starts_with(scheme));
+        word.expect("an address").to_owned()
+    }
+
     fn next_with(&mut self, wanted: &str) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {

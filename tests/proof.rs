@@ -1,11 +1,13 @@
 //! Every euro: gold beside an independent computation from the same workbook and events.
 
+use std::process::Command;
+
 use changes::Op;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveDateTime, Utc, Weekday};
 use serde_json::{Value, json};
 
 use crate::outsider::Outsider;
-use crate::project::Project;
+use crate::project::{Project, text};
 use crate::truth::Truth;
 
 const WALK: &str = "Marche/running";
@@ -38,10 +40,25 @@ fn gold_is_what_the_rules_give() {
     drop(up);
 
     let mut up = project.start(&["up"]);
-    up.wait_for("grpc://");
+    let flight = up.address("grpc://");
     everything_again_and_late(&mut outsider, now);
     outsider.flush();
     truth.check(false);
+    another_program_reads_the_same(&project, &flight);
+}
+
+/// Gold is plain Delta.
+fn another_program_reads_the_same(project: &Project, flight: &str) {
+    let python = std::env::var_os("SPORTLAKE_TEST_PYTHON").expect("the oracle needed it");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/delta.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(flight)
+        .arg(project.path("data/lake"))
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 6, "every gold table");
 }
 
 fn employee(id: i64, mode: &str, salary: &str) -> Value {
