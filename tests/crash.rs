@@ -29,6 +29,7 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
     let seed = variable("SPORTLAKE_SEED").unwrap_or(SEED);
     let project = Project::new()
         .set("generator.rate", "200")
+        .set("upkeep.interval_seconds", "1")
         .set("upkeep.keep_epochs_seconds", "60")
         .set("upkeep.keep_hourly_seconds", "0");
     let kafka = project.kafka();

@@ -16,8 +16,12 @@ const CHILD: &str = "SPORTLAKE_TEST_ABORT";
 /// Steps tried in the gate.
 const ABORTS: usize = 5;
 
+/// So many that upkeep merges files, and later removes them.
+const COMMITS: usize = 12;
+const TIDIED: usize = 4;
+
 /// Every step of a commit, in the order of its first time. A new one is a decision about what a crash there leaves.
-const NAMES: [&str; 80] = [
+const NAMES: [&str; 86] = [
     "lake: make directory",
     "lake: sync directory",
     "staged format: create",
@@ -80,7 +84,10 @@ const NAMES: [&str; 80] = [
     "staged hint: write",
     "staged hint: sync",
     "staged hint: rename",
+    "manifest: remove",
+    "intent: remove",
     "table data file: remove",
+    "bronze data file: remove",
     "requests: make directory",
     "requests: sync directory",
     "staged request: create",
@@ -98,6 +105,9 @@ const NAMES: [&str; 80] = [
     "staged answer: sync",
     "staged answer: link",
     "staged answer: remove",
+    "request: remove",
+    "answer: remove",
+    "taken mark: remove",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,11 +175,22 @@ async fn child() {
     works(&World::new(root)).await.expect("a disk that works");
 }
 
-/// Ingest, refresh, an edit, an apply and a rollback; a file beside the lake says what is acknowledged.
+/// Ingest, refresh, upkeep, an edit, an apply and a rollback; a file beside the lake says what is acknowledged.
 pub(super) async fn works(world: &World) -> Result<()> {
     let mut ingest = world.ingest().await?;
     let mut refresher = world.refresher().await?;
     let mut epoch = 0;
+    for commit in 1..=COMMITS {
+        ingest.append(2).await?;
+        world.acknowledge(ingest.next(), epoch);
+        if let Turn::Published(manifest) = refresher.turn().await? {
+            epoch = manifest.epoch;
+            world.acknowledge(ingest.next(), epoch);
+        }
+        if commit % TIDIED == 0 {
+            world.tidy(&mut ingest, &mut refresher).await?;
+        }
+    }
     for count in [4, 0, 3] {
         if count > 0 {
             ingest.append(count).await?;

@@ -172,6 +172,8 @@ async fn record(world: &World, root: &Path) -> Recording {
             recorder.mark(format!("epoch {}", manifest.epoch));
         }
     }
+    let tidied = world.tidy(&mut ingest, &mut refresher).await;
+    tidied.expect("upkeep");
     recorder.recording()
 }
 
