@@ -170,8 +170,12 @@ impl Running {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a pid");
+        let pid = i32::try_from(self.id()).expect("a pid");
         kill(Pid::from_raw(pid), signal).expect("signalled");
     }
 

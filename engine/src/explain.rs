@@ -43,6 +43,8 @@ pub enum Technique {
     FoldAnew,
     /// Computes the whole query anew.
     Whole,
+    /// The same where less was asked for.
+    WholeInstead,
 }
 
 impl Technique {
@@ -50,7 +52,7 @@ impl Technique {
         match self {
             Self::Fold => "fold",
             Self::FoldAnew => "fold anew",
-            Self::Whole => "whole",
+            Self::Whole | Self::WholeInstead => "whole",
         }
     }
 
@@ -65,6 +67,9 @@ impl Technique {
             }
             Self::Whole => {
                 "the query is computed anew from its inputs whenever one of them changes, and written when the rows differ"
+            }
+            Self::WholeInstead => {
+                "@refresh incremental, which only tables with @cdc can be: the query is computed anew from its inputs whenever one of them changes, and written when the rows differ"
             }
         }
     }
@@ -102,10 +107,11 @@ impl Reader {
         Ok(Explained {
             table: table.clone(),
             description: state.description.clone(),
-            technique: match file.directives.cdc {
-                Some(_) if file.directives.refresh == RefreshPolicy::Full => Technique::FoldAnew,
-                Some(_) => Technique::Fold,
-                None => Technique::Whole,
+            technique: match (&file.directives.cdc, file.directives.refresh) {
+                (Some(_), RefreshPolicy::Full) => Technique::FoldAnew,
+                (Some(_), _) => Technique::Fold,
+                (None, RefreshPolicy::Incremental) => Technique::WholeInstead,
+                (None, _) => Technique::Whole,
             },
             inputs: inputs
                 .map(|input| (input.clone(), state.inputs.get(input).copied()))

@@ -332,11 +332,11 @@ fn probe(condition: &Expr, table: &TableName) -> Option<Query> {
 fn promises(file: &SqlFile) -> Vec<Diagnostic> {
     let source = file.source();
     let mut problems = Vec::new();
-    if file.directives.refresh == RefreshPolicy::Strict {
+    if file.directives.refresh == RefreshPolicy::Strict && file.directives.cdc.is_none() {
         problems.push(
             source
-                .at(Span::empty(), "@refresh strict is not supported")
-                .hint("Use @refresh auto.")
+                .at(Span::empty(), "@refresh strict: only a table with @cdc is refreshed incrementally")
+                .hint("With @refresh incremental or auto it is computed in whole whenever an input changes.")
                 .unsupported(),
         );
     }

@@ -255,6 +255,22 @@ error: function 'abs' expects Numeric but received String
 }
 
 #[test]
+fn a_promise_that_cannot_be_kept() {
+    let counts = "SELECT bu, count(*) AS n FROM silver.employees GROUP BY bu";
+    assert_snapshot!(gold(&format!("-- @refresh strict\n{counts}")), @r#"
+error: @refresh strict: only a table with @cdc is refreshed incrementally
+ --> sql/gold/x.sql:1:1
+  |
+1 | -- @refresh strict
+  | ^
+hint: With @refresh incremental or auto it is computed in whole whenever an input changes.
+"#);
+    assert_eq!(gold(&format!("-- @refresh incremental\n{counts}")), "");
+    let folded = EMPLOYEES.replace("-- @key", "-- @refresh strict\n-- @key");
+    assert_eq!(check(&[("silver/employees.sql", &folded)]), "");
+}
+
+#[test]
 fn a_broken_file_hides_no_other_mistake() {
     let files = [
         ("gold/a.sql", "SELECT FROM WHERE"),

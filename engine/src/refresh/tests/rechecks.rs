@@ -128,7 +128,7 @@ async fn rules_that_keep_rows_out_move_rows_without_running_the_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fold_reads_what_is_new_unless_it_is_to_read_everything() {
-    for (policy, reads_again) in [("auto", false), ("full", true)] {
+    for (policy, reads_again) in [("auto", false), ("strict", false), ("full", true)] {
         let mut world = World::new().await;
         let people = format!("-- @refresh {policy}\n{PEOPLE}");
         write(&world.sql("silver/people.sql"), &people);
