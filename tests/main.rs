@@ -7,6 +7,7 @@ mod crash;
 mod edits;
 mod first_half_hour;
 mod outsider;
+mod powerbi;
 mod processes;
 mod project;
 mod proof;
