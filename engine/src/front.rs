@@ -112,6 +112,13 @@ fn one_statement(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Parsed> {
 fn check_reading(parsed: &Parsed) -> Result<()> {
     let reads = match parsed {
         Parsed::Explain(explain) => return check_reading(&explain.statement),
+        Parsed::Statement(statement) if matches!(statement.as_ref(), Sql::Kill { .. }) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "there is no statement here that KILL could end",
+            )
+            .hint("Send KILL by itself, over Flight SQL, to the server that runs the statement."));
+        }
         Parsed::Statement(statement) => matches!(
             statement.as_ref(),
             Sql::Query(_)

@@ -10,6 +10,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ScalarValue, Statistics};
 use datafusion::datasource::TableProvider;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -18,7 +19,6 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::prelude::SessionConfig;
 
 use crate::delta::DataFile;
 use crate::error::{Error, ErrorKind, Result};
@@ -126,7 +126,7 @@ impl PinnedTable {
 
     async fn plan(
         &self,
-        config: &SessionConfig,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
@@ -142,11 +142,18 @@ impl PinnedTable {
             .iter()
             .map(|file| self.partitioned_file(file))
             .collect();
-        let groups =
-            FileGroup::new(partitioned.map_err(external)?).split_files(config.target_partitions());
-        let source = ParquetSource::new(self.table_schema())
+        let groups = FileGroup::new(partitioned.map_err(external)?)
+            .split_files(state.config().target_partitions());
+        let mut source = ParquetSource::new(self.table_schema())
             .with_pushdown_filters(true)
             .with_reorder_filters(true);
+        // A file never changes once a version names it, so what it says of itself holds for every epoch.
+        let runtime = state.runtime_env();
+        if runtime.cache_manager.get_metadata_cache_limit() > 0 {
+            let footers = runtime.cache_manager.get_file_metadata_cache();
+            let reader = CachedParquetFileReaderFactory::new(self.lake.store().clone(), footers);
+            source = source.with_parquet_file_reader_factory(Arc::new(reader));
+        }
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(self.statistics(&files))
@@ -214,7 +221,7 @@ impl TableProvider for PinnedTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        self.plan(state.config(), projection, limit).await
+        self.plan(state, projection, limit).await
     }
 }
 

@@ -23,8 +23,10 @@ use sqlparser::ast::Expr;
 
 use self::check::Names;
 use crate::error::Result;
+use crate::principal::Principal;
 use crate::project::{CheckedProject, Diagnostic, TextFile, read_text};
 use crate::session::Sessions;
+use crate::system;
 
 pub(crate) use self::in_force::{InForce, PolicyFile};
 pub(crate) use self::lineage::{Origin, origins};
@@ -48,6 +50,8 @@ struct Role {
     /// All of a table's must hold.
     conditions: BTreeMap<TableName, Vec<Expr>>,
     masks: BTreeMap<TableName, BTreeMap<String, Expr>>,
+    /// Whether it may end the statements of others.
+    kills: bool,
 }
 
 /// What is wrong with a folder's `policies.sql`, checked against its tables; nothing where there is none.
@@ -91,6 +95,12 @@ impl Policies {
         Ok((Self::collect(items), problems))
     }
 
+    /// Whether somebody may end the statements of others.
+    pub(crate) fn may_kill(&self, principal: &Principal) -> bool {
+        let mut roles = principal.roles().filter_map(|name| self.roles.get(name));
+        roles.any(|role| role.kills)
+    }
+
     fn collect(items: Vec<Item>) -> Self {
         let mut policies = Self::default();
         for item in &items {
@@ -110,6 +120,7 @@ impl Policies {
         let (Item::Schemas { to, .. }
         | Item::Tables { to, .. }
         | Item::Policy { to, .. }
+        | Item::Kill { to }
         | Item::Mask { to, .. }) = &item
         else {
             if let Item::Totals(totals) = item {
@@ -160,6 +171,7 @@ impl Role {
                         .map(|column| (column.name.clone(), value.clone())),
                 );
             }
+            Item::Kill { .. } => self.kills = true,
             Item::Roles(_) | Item::Totals(_) => {}
         }
     }
@@ -175,9 +187,12 @@ impl Role {
         }
     }
 
-    /// Whether a column of a table is granted. Rows kept aside and dead letters are in no schema's grant.
+    /// Whether a column of a table is granted. Rows kept aside, dead letters and the texts of statements are in no
+    /// schema's grant.
     fn sees(&self, table: &TableName, column: &str) -> bool {
-        let apart = table.quarantine_of().is_some() || *table == TableName::dead_letters();
+        let apart = table.quarantine_of().is_some()
+            || *table == TableName::dead_letters()
+            || (system::is_system(table) && column == system::TEXT);
         if !apart && self.schemas.contains(table.schema()) {
             return true;
         }

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -17,6 +17,7 @@ use crate::epoch::{EpochLog, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::front::{self, Read};
 use crate::lake::Lake;
+use crate::memory::Memory;
 use crate::pinned::PinnedTable;
 use crate::pins::{EpochHold, Pins, Reads, thinned};
 use crate::policies::{InForce, PolicyFile};
@@ -27,19 +28,30 @@ use crate::shown::ShownTable;
 use crate::snapshots::Snapshots;
 use crate::sources::{self, Drift};
 use crate::statement::Statement;
+use crate::system::{self, Activity};
 
 /// Limits of the reading side.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReaderConfig {
-    /// Memory that all running queries together may use before they spill, bytes.
+    /// Memory that all running queries together may use before they spill, bytes. Half of it is shared out in advance
+    /// among the statements that may run at once, the other half goes to whoever asks first.
     pub memory_limit_bytes: usize,
+    /// Folder for what does not fit into memory; empty for the system's temporary one.
+    pub spill_path: PathBuf,
+    /// Bytes that all statements together may spill.
+    pub spill_limit_bytes: u64,
+    /// Memory for what Parquet files say of themselves, read once a file, bytes; 0 to read it each time.
+    pub metadata_cache_bytes: usize,
 }
 
 impl Default for ReaderConfig {
     fn default() -> Self {
         Self {
             memory_limit_bytes: 2 << 30,
+            spill_path: PathBuf::new(),
+            spill_limit_bytes: 10 << 30,
+            metadata_cache_bytes: 64 << 20,
         }
     }
 }
@@ -55,13 +67,15 @@ pub struct Reader {
     newest: Arc<Mutex<Option<Arc<Manifest>>>>,
     /// Who sees what; nobody but operators sees anything without.
     policies: Option<PolicyFile>,
+    /// What the tables of `system` tell of; they are not there without.
+    activity: Option<Arc<dyn Activity>>,
 }
 
 impl Reader {
     /// # Errors
     /// `InvalidRequest` for a time zone that does not exist.
     pub fn new(lake: Lake, config: &ReaderConfig, source: &SourceConfig) -> Result<Self> {
-        let sessions = Sessions::new(source.zone()?, config.memory_limit_bytes)?.reading(&lake);
+        let sessions = Sessions::for_reading(source.zone()?, config)?.reading(&lake);
         Ok(Self::with_sessions(lake, sessions))
     }
 
@@ -74,6 +88,7 @@ impl Reader {
             pins: Pins::new(&lake),
             newest: Arc::default(),
             policies: None,
+            activity: None,
             lake,
         }
     }
@@ -153,6 +168,30 @@ impl Reader {
         self
     }
 
+    /// The same, for a server: its tables of `system` tell of `activity`, and its memory is shared out among as many
+    /// statements at once.
+    #[must_use]
+    pub fn serving(mut self, activity: Arc<dyn Activity>, statements: usize) -> Self {
+        self.activity = Some(activity);
+        self.sessions = self.sessions.shared_among(statements);
+        self
+    }
+
+    /// The memory of the statements that run.
+    pub fn memory(&self) -> &Memory {
+        self.sessions.memory()
+    }
+
+    /// Whether somebody may end the statements of others.
+    pub async fn may_kill(&self, principal: &Principal) -> Result<bool> {
+        if principal.is_operator() {
+            return Ok(true);
+        }
+        let newest = self.latest().await?;
+        let in_force = self.policies_in_force(&newest).await?;
+        Ok(in_force.policies.may_kill(principal))
+    }
+
     /// A number that changes whenever `principal` may see something else of the same epoch.
     pub async fn policies_of(&self, manifest: &Manifest, principal: &Principal) -> Result<u64> {
         match principal.is_operator() {
@@ -230,6 +269,7 @@ impl Reader {
             let views = public_views(name, Arc::new(stored))?;
             tables.extend(views.into_iter().map(|(name, view)| shown(name, view)));
         }
+        tables.extend(self.activity.iter().flat_map(system::tables));
         // A table of kept-out rows that was stored before its table became one that folds stands behind the view.
         tables.sort_by(|a, b| a.0.cmp(&b.0));
         tables.dedup_by(|later, first| later.0 == first.0);
@@ -349,7 +389,10 @@ impl TableInfo {
                 TableType::View => TableKind::View,
                 _ => TableKind::Table,
             },
-            description: state.and_then(|state| state.description.clone()),
+            description: match state {
+                Some(state) => state.description.clone(),
+                None => system::description(name).map(str::to_owned),
+            },
             arrow: Arc::new(Schema::new(provider.schema().fields().clone())),
             key: state.map(|state| state.key.clone()).unwrap_or_default(),
         }
@@ -426,7 +469,9 @@ impl Session {
                 beside(&self.context, moments)?
             }
         };
-        Ok(Statement::plan(&context, read).await?.reading(reads))
+        let memory = self.reader.memory().clone();
+        let statement = Statement::plan(&context, read, memory).await?;
+        Ok(statement.reading(reads))
     }
 
     /// The statement, and the schema of its unqualified names.

@@ -14,6 +14,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -30,7 +31,8 @@ use crate::functions::{self, Image};
 use crate::hidden;
 use crate::information_schema::{INFORMATION_SCHEMA, InformationSchema};
 use crate::lake::Lake;
-use crate::reader::TableInfo;
+use crate::memory::Memory;
+use crate::reader::{ReaderConfig, TableInfo};
 
 /// `[source]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -65,12 +67,33 @@ impl SourceConfig {
 pub(crate) struct Sessions {
     state: Arc<SessionState>,
     timezone: Tz,
+    memory: Memory,
 }
 
 impl Sessions {
     /// Sessions whose queries together use at most `memory_bytes` for sorts, joins and aggregates, and spill beyond.
     pub(crate) fn new(timezone: Tz, memory_bytes: usize) -> Result<Self> {
-        let runtime: Arc<RuntimeEnv> = RuntimeEnvBuilder::new()
+        let runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(0);
+        Self::within(timezone, memory_bytes, runtime)
+    }
+
+    /// Sessions that only read: they spill to a place of their own and remember what Parquet files say of themselves.
+    pub(crate) fn for_reading(timezone: Tz, config: &ReaderConfig) -> Result<Self> {
+        let mode = match config.spill_path.as_os_str().is_empty() {
+            true => DiskManagerMode::OsTmpDirectory,
+            false => DiskManagerMode::Directories(vec![config.spill_path.clone()]),
+        };
+        let disk = DiskManagerBuilder::default()
+            .with_mode(mode)
+            .with_max_temp_directory_size(config.spill_limit_bytes);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_disk_manager_builder(disk)
+            .with_metadata_cache_limit(config.metadata_cache_bytes);
+        Self::within(timezone, config.memory_limit_bytes, runtime)
+    }
+
+    fn within(timezone: Tz, memory_bytes: usize, runtime: RuntimeEnvBuilder) -> Result<Self> {
+        let runtime: Arc<RuntimeEnv> = runtime
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .build_arc()?;
         let mut config = SessionConfig::new()
@@ -96,7 +119,21 @@ impl Sessions {
         Ok(Self {
             state: Arc::new(state),
             timezone,
+            memory: Memory::new(memory_bytes, 1),
         })
+    }
+
+    /// The memory of the statements that clients ask for.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The same sessions, whose memory is shared out among as many statements at once.
+    pub(crate) fn shared_among(self, statements: usize) -> Self {
+        Self {
+            memory: self.memory.shared_among(statements),
+            ..self
+        }
     }
 
     /// The zone of the naive times in source tables.

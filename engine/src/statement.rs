@@ -5,21 +5,30 @@ use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::FormatOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{LogicalPlan, lit};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionContext};
 use futures::StreamExt;
+use sql_files::table_name::SYSTEM;
 
 use crate::error::{Error, Result};
 use crate::front::{self, Read};
+use crate::information_schema::INFORMATION_SCHEMA;
+use crate::memory::{self, Memory, StatementMemory};
 use crate::nearest;
 use crate::pins::Reads;
+
+/// Schemas of small tables that are made as they are read.
+const BROWSED: [&str; 2] = [INFORMATION_SCHEMA, SYSTEM];
+
+/// The rows of a statement, as they come.
+pub type BatchStream = SendableRecordBatchStream;
 
 /// One planned reading statement.
 #[derive(Clone)]
@@ -30,11 +39,12 @@ pub struct Statement {
     parameters: SchemaRef,
     /// The epochs that it reads, which stay readable while it runs.
     reads: Option<Reads>,
+    memory: Memory,
 }
 
 impl Statement {
-    /// Plans what was read, in a context that has every table it names.
-    pub(crate) async fn plan(context: &SessionContext, read: Read) -> Result<Self> {
+    /// Plans what was read, in a context that has every table it names, to run in a share of `memory`.
+    pub(crate) async fn plan(context: &SessionContext, read: Read, memory: Memory) -> Result<Self> {
         let state = context.state();
         let plan = match state.statement_to_plan(read.statement).await {
             Ok(plan) => plan,
@@ -51,6 +61,7 @@ impl Statement {
             schema: wire_schema(plan.schema().as_arrow())?,
             parameters: parameters(&plan, read.questions)?,
             reads: None,
+            memory,
             plan,
         })
     }
@@ -66,6 +77,29 @@ impl Statement {
     /// The schema of every batch that `execute` yields: no view types, no dictionaries, every field nullable.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// Whether it reads nothing but catalogs and what the server tells of itself, and so is over soon.
+    pub fn only_browses(&self) -> bool {
+        let mut browses = true;
+        let walked = self.plan.apply_with_subqueries(|node| {
+            match node {
+                LogicalPlan::TableScan(scan) => {
+                    let schema = scan.table_name.schema();
+                    browses &= schema.is_some_and(|name| BROWSED.contains(&name));
+                }
+                LogicalPlan::RecursiveQuery(_) | LogicalPlan::Unnest(_) => browses = false,
+                LogicalPlan::Filter(filter) if filter.predicate == lit(false) => {
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+                _ => {}
+            }
+            Ok(match browses {
+                true => TreeNodeRecursion::Continue,
+                false => TreeNodeRecursion::Stop,
+            })
+        });
+        browses && walked.is_ok()
     }
 
     /// One nullable field a placeholder, in ordinal order.
@@ -105,6 +139,15 @@ impl Statement {
 
     /// Runs the statement; batches come as they are asked for.
     pub async fn execute(self) -> Result<SendableRecordBatchStream> {
+        let memory = self.memory.share();
+        self.execute_within(&memory).await
+    }
+
+    /// The same, in memory that the caller watches. It is given back as the stream ends or is dropped.
+    pub async fn execute_within(
+        self,
+        memory: &StatementMemory,
+    ) -> Result<SendableRecordBatchStream> {
         if !self.parameters.fields().is_empty() && has_placeholders(&self.plan)? {
             return Err(Error::invalid(format!(
                 "the statement has {} parameters without a value",
@@ -113,13 +156,16 @@ impl Statement {
         }
         let state = self.context.state();
         let held = self.reads.map(|reads| reads.hold());
-        let explain = move |error| match &held {
-            Some(held) => held.explain(error),
-            None => error,
+        let explain = move |error| match (memory::exhausted(&error), &held) {
+            (Some(exhausted), _) => DataFusionError::External(Box::new(exhausted)),
+            (None, Some(held)) => held.explain(error),
+            (None, None) => error,
         };
         let physical = state.create_physical_plan(&self.plan).await;
         let physical = yielding(physical.map_err(&explain)?)?;
-        let stream = execute_stream(physical, self.context.task_ctx())?;
+        let environment = memory.environment(state.runtime_env())?;
+        let task = Arc::new(TaskContext::from(&state).with_runtime(environment));
+        let stream = execute_stream(physical, task).map_err(&explain)?;
         let schema = self.schema;
         let aligned = {
             let schema = schema.clone();

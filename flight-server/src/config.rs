@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +7,9 @@ use engine::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use crate::admission::Room;
 use crate::connection::TlsFiles;
+use crate::limits::RoleLimits;
 use crate::ticket::TicketKey;
 
 /// The `[flight]` section.
@@ -21,16 +24,32 @@ pub struct FlightConfig {
     pub max_message_bytes: usize,
     /// Calls that one connection may have open at once.
     pub max_calls_per_connection: u32,
-    /// Statements that may run at once; more are refused, not queued.
+    /// Statements that may run at once; others wait for their turn, which goes from user to user.
     pub max_statements: usize,
+    /// Statements that may wait; more are refused.
+    pub max_queued: usize,
+    /// Statements of one user that may wait.
+    pub max_queued_per_user: usize,
+    /// Seconds that a statement waits at most.
+    pub queue_seconds: u64,
     /// Threads that run queries; 0 for one a core.
     pub query_threads: usize,
     /// Sessions whose options are kept; the one unused for longest is forgotten first.
     pub max_sessions: usize,
     /// Seconds after which the options of an unused session are forgotten.
     pub session_idle_seconds: u64,
-    /// Seconds a statement may take, from planning to the last row the client takes.
+    /// Seconds a statement may take, from its turn to the last row the client takes.
     pub statement_timeout_seconds: u64,
+    /// Seconds after which a result that its client does not read is ended.
+    pub unread_seconds: u64,
+    /// Rows of a result; a larger one ends with an error.
+    pub max_result_rows: u64,
+    /// Bytes of a result as they are sent; a larger one ends with an error.
+    pub max_result_bytes: u64,
+    /// Statements that `system.queries` shows after their end.
+    pub query_history: usize,
+    /// Smaller limits of single roles.
+    pub roles: BTreeMap<String, RoleLimits>,
     /// Who may sign in; `sportlake user` writes it. Where it is not there, whoever connects may do everything.
     pub users: String,
     /// Holds the key that seals tickets, handles and tokens; made at the first start. Empty for a fresh key, with which
@@ -58,11 +77,19 @@ impl Default for FlightConfig {
             insecure: false,
             max_message_bytes: 16 * 1024 * 1024,
             max_calls_per_connection: 256,
-            max_statements: 256,
+            max_statements: 16,
+            max_queued: 256,
+            max_queued_per_user: 64,
+            queue_seconds: 60,
             query_threads: 0,
             max_sessions: 10_000,
             session_idle_seconds: 12 * 60 * 60,
             statement_timeout_seconds: 30 * 60,
+            unread_seconds: 10 * 60,
+            max_result_rows: 100_000_000,
+            max_result_bytes: 32 << 30,
+            query_history: 1000,
+            roles: BTreeMap::new(),
             users: "users.toml".to_owned(),
             key_file: "./data/flight.key".to_owned(),
             tls_certificate: String::new(),
@@ -89,8 +116,24 @@ impl FlightConfig {
             ("session_idle_seconds", self.session_idle_seconds),
             ("statement_timeout_seconds", self.statement_timeout_seconds),
             ("session_hours", self.session_hours),
+            ("queue_seconds", self.queue_seconds),
+            ("unread_seconds", self.unread_seconds),
+            ("max_result_rows", self.max_result_rows),
+            ("max_result_bytes", self.max_result_bytes),
         ];
-        for (name, value) in limits {
+        let roles = self.roles.iter().flat_map(|(role, limits)| {
+            let limits = [
+                (
+                    "statement_timeout_seconds",
+                    limits.statement_timeout_seconds,
+                ),
+                ("max_result_rows", limits.max_result_rows),
+                ("max_result_bytes", limits.max_result_bytes),
+            ];
+            limits.map(|(name, value)| (format!("roles.{role}.{name}"), value.unwrap_or(u64::MAX)))
+        });
+        let limits = limits.map(|(name, value)| (name.to_owned(), value));
+        for (name, value) in limits.into_iter().chain(roles) {
             if value == 0 {
                 return Err(Error::invalid(format!("flight.{name} is 0"))
                     .hint("Give it a number above 0, or leave it out for the default."));
@@ -166,8 +209,17 @@ impl FlightConfig {
         }
     }
 
-    pub(crate) fn statement_timeout(&self) -> Duration {
-        Duration::from_secs(self.statement_timeout_seconds)
+    pub(crate) fn unread(&self) -> Duration {
+        Duration::from_secs(self.unread_seconds)
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            running: self.max_statements,
+            waiting: self.max_queued,
+            waiting_of_one: self.max_queued_per_user,
+            patience: Duration::from_secs(self.queue_seconds),
+        }
     }
 
     pub(crate) fn session_seconds(&self) -> i64 {
@@ -253,6 +305,16 @@ mod tests {
         };
         let error = config.validate().expect_err("zero");
         assert_eq!(error.to_string(), "flight.max_statements is 0");
+        let limits = RoleLimits {
+            max_result_rows: Some(0),
+            ..RoleLimits::default()
+        };
+        let config = FlightConfig {
+            roles: BTreeMap::from([("rh".to_owned(), limits)]),
+            ..FlightConfig::default()
+        };
+        let error = config.validate().expect_err("zero");
+        assert_eq!(error.to_string(), "flight.roles.rh.max_result_rows is 0");
     }
 
     #[tokio::test]

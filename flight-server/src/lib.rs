@@ -5,6 +5,9 @@
 //! No state that a client depends on is kept but session options: tickets and prepared handles are
 //! sealed and hold what they need. Only this crate names tonic.
 
+mod activity;
+mod admission;
+mod answer;
 mod attempts;
 mod audit;
 mod authenticated;
@@ -13,6 +16,8 @@ mod config;
 mod connection;
 mod encode;
 mod errors;
+mod kept;
+mod limits;
 mod metadata;
 mod metrics;
 mod password;
@@ -31,6 +36,7 @@ mod wrapper;
 
 pub use config::FlightConfig;
 pub use connection::certificate_fingerprint;
+pub use limits::RoleLimits;
 pub use password::hash_password;
 pub use server::serve;
 pub use ticket::{TicketKey, issue_token};

@@ -10,10 +10,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use crate::activity::Served;
+use crate::admission::BROWSING;
 use crate::audit::Audit;
 use crate::authenticated::Authenticated;
 use crate::config::FlightConfig;
-use crate::connection;
+use crate::running::Running;
 use crate::service::SqlService;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
@@ -21,6 +23,7 @@ use crate::statement::Statements;
 use crate::ticket::TicketKey;
 use crate::user_file::Users;
 use crate::wrapper::Endpoint;
+use crate::{connection, metrics};
 
 /// How often a silent client is asked whether it is there, and how long it may take to say so.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -55,8 +58,10 @@ pub async fn serve(
 
     let key = config.sealing_key()?;
     let audit = Audit::open(Path::new(&config.audit), clock.clone())?;
-    let sign_in =
-        users.map(|users| SignIn::open(config.users.clone().into(), users, key.clone(), clock));
+    let sign_in = users.map(|users| {
+        let path = config.users.clone().into();
+        SignIn::open(path, users, key.clone(), clock.clone())
+    });
     let first_id = TicketKey::random()?.first_id();
     let sessions = Sessions::new(
         key.clone(),
@@ -64,9 +69,18 @@ pub async fn serve(
         &config,
         sign_in.transpose()?,
         audit.clone(),
+        clock.clone(),
     );
     let sessions = Arc::new(sessions);
-    let statements = Statements::new(reader, key, &config, shutdown.clone(), audit)?;
+    let first_id = TicketKey::random()?.first_id();
+    let running = Running::new(first_id, config.query_history, clock, audit.clone());
+    let activity = Served {
+        running: running.clone(),
+        sessions: sessions.clone(),
+    };
+    let reader = reader.serving(Arc::new(activity), config.max_statements + BROWSING);
+    metrics::observe_memory(reader.memory().clone());
+    let statements = Statements::new(reader, key, &config, running, shutdown.clone(), audit)?;
     let endpoint = Endpoint(SqlService {
         statements,
         sessions: sessions.clone(),

@@ -21,7 +21,7 @@ use arrow_flight::{
     FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
 };
 use bytes::Bytes;
-use engine::{CATALOG, DEFAULT_SCHEMA, Error, ErrorKind, Result};
+use engine::{CATALOG, DEFAULT_SCHEMA, Error, ErrorKind, Kill, Result};
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::metadata::MetadataValue;
@@ -29,7 +29,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::authenticated::caller;
 use crate::encode::DataStream;
-use crate::errors;
 use crate::profile::{self, Profile};
 use crate::session::messages::{
     CloseSessionResult, CloseStatus, GetSessionOptionsResult, OptionError, OptionErrorValue,
@@ -37,6 +36,7 @@ use crate::session::messages::{
 };
 use crate::session::{self, Caller, SessionOptions, Sessions};
 use crate::statement::{Planned, Statements};
+use crate::{errors, limits};
 
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
@@ -55,7 +55,7 @@ pub(crate) const ACTIONS: [(&str, &str); 7] = [
     ),
     (
         SET_SESSION_OPTIONS,
-        "Sets the options catalog, schema, epoch and profile of the session.",
+        "Sets the options catalog, schema, epoch, profile, timeout_seconds, max_rows and max_bytes of the session.",
     ),
     (GET_SESSION_OPTIONS, "Tells the session's options."),
     (CLOSE_SESSION, "Forgets the session's options."),
@@ -174,10 +174,18 @@ impl FlightSqlService for SqlService {
 
     async fn do_put_statement_update(
         &self,
-        _command: CommandStatementUpdate,
-        _request: Request<PeekableFlightDataStream>,
+        command: CommandStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(errors::read_only("an update"))
+        match Kill::read(&command.query).map_err(errors::status)? {
+            // Drivers that tell queries from other statements send it as one of those.
+            Some(kill) => {
+                let caller = caller(&request)?;
+                let killed = self.statements.kill(kill, &caller).await;
+                killed.map(|_| 1).map_err(errors::status)
+            }
+            None => Err(errors::read_only("an update")),
+        }
     }
 
     async fn do_put_prepared_statement_update(
@@ -340,7 +348,13 @@ impl SqlService {
             ("catalog" | "schema" | "epoch" | profile::PROFILE, Some(_)) => {
                 return Err(OptionErrorValue::InvalidValue);
             }
-            _ => return Err(OptionErrorValue::InvalidName),
+            (name, value) => {
+                let limit = changed.limits.option(name);
+                *limit.ok_or(OptionErrorValue::InvalidName)? = match value {
+                    None => None,
+                    Some(value) => Some(above_zero(&value).ok_or(OptionErrorValue::InvalidValue)?),
+                };
+            }
         }
         if changed != *options {
             let session = self.statements.session(&caller.principal, &changed).await;
@@ -425,13 +439,30 @@ fn options_of(options: &SessionOptions) -> GetSessionOptionsResult {
             OptionValue::Text(options.profile.name().to_owned()),
         ),
     ];
-    if let Some(epoch) = options.epoch.and_then(|epoch| i64::try_from(epoch).ok()) {
-        values.push(("epoch", OptionValue::Int(epoch)));
+    let limits = options.limits;
+    for (name, number) in [
+        ("epoch", options.epoch),
+        (limits::TIMEOUT_SECONDS, limits.timeout_seconds),
+        (limits::MAX_ROWS, limits.max_rows),
+        (limits::MAX_BYTES, limits.max_bytes),
+    ] {
+        if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
+            values.push((name, OptionValue::Int(number)));
+        }
     }
     let named = |(name, value): (&str, OptionValue)| (name.to_owned(), value.into());
     GetSessionOptionsResult {
         session_options: values.into_iter().map(named).collect(),
     }
+}
+
+fn above_zero(value: &OptionValue) -> Option<u64> {
+    let number = match value {
+        OptionValue::Int(number) => u64::try_from(*number).ok(),
+        OptionValue::Text(digits) => digits.parse().ok(),
+        _ => None,
+    };
+    number.filter(|number| *number > 0)
 }
 
 fn acted(message: &impl Message) -> Response<DoActionStream> {

@@ -1,6 +1,7 @@
 //! Who calls, and the options that a caller set for its session.
 
 pub(crate) mod messages;
+mod seen;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{CATALOG, EpochHold, Principal, Result};
+use engine::{CATALOG, Clock, EpochHold, Principal, Result, SessionRow};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
+use self::seen::{Seen, Who};
 use crate::audit::Audit;
 use crate::config::FlightConfig;
 use crate::connection::Peer;
+use crate::limits::{Asked, MAX_BYTES, MAX_ROWS, TIMEOUT_SECONDS};
 use crate::metrics;
 use crate::profile::Profile;
 use crate::sign_in::{SignIn, SignedIn, credentials};
@@ -35,6 +38,8 @@ pub(crate) struct SessionOptions {
     pub(crate) epoch: Option<u64>,
     /// What kind of client it is.
     pub(crate) profile: Profile,
+    /// How little a statement may take.
+    pub(crate) limits: Asked,
 }
 
 impl SessionOptions {
@@ -46,10 +51,17 @@ impl SessionOptions {
             .into_iter()
             .filter_map(|name| header(headers, name))
             .find(|name| !name.is_empty() && *name != CATALOG);
+        let number = |name| header(headers, name)?.parse().ok();
+        let limit = |name| number(name).filter(|limit| *limit > 0);
         Self {
             schema: named.map(str::to_owned),
-            epoch: header(headers, "epoch").and_then(|epoch| epoch.parse().ok()),
+            epoch: number("epoch"),
             profile: Profile::of(headers),
+            limits: Asked {
+                timeout_seconds: limit(TIMEOUT_SECONDS),
+                max_rows: limit(MAX_ROWS),
+                max_bytes: limit(MAX_BYTES),
+            },
         }
     }
 }
@@ -63,6 +75,21 @@ pub(crate) struct Caller {
     pub(crate) options: SessionOptions,
 }
 
+impl Caller {
+    /// How the caller's session is called, where the caller has one.
+    pub(crate) fn session_name(&self) -> Option<String> {
+        self.session.as_ref().map(|session| seen::name(session.id))
+    }
+
+    fn who(&self) -> Who {
+        Who {
+            session: self.session.as_ref().map(|session| session.id),
+            user: self.principal.name().to_owned(),
+            from: self.from,
+        }
+    }
+}
+
 /// Issues tokens and keeps the options of the sessions that set any.
 pub(crate) struct Sessions {
     key: TicketKey,
@@ -73,6 +100,8 @@ pub(crate) struct Sessions {
     max: usize,
     idle: Duration,
     kept: Mutex<HashMap<u64, Kept>>,
+    seen: Mutex<Seen>,
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -93,6 +122,7 @@ impl Sessions {
         config: &FlightConfig,
         sign_in: Option<SignIn>,
         audit: Audit,
+        clock: Clock,
     ) -> Self {
         Self {
             key,
@@ -103,6 +133,8 @@ impl Sessions {
             max: config.max_sessions,
             idle: config.session_idle(),
             kept: Mutex::default(),
+            seen: Mutex::new(Seen::new(config.max_sessions, config.session_idle())),
+            clock,
         }
     }
 
@@ -163,12 +195,22 @@ impl Sessions {
             kept.used = Instant::now();
             options = kept.options.clone();
         }
-        Caller {
+        let caller = Caller {
             principal,
             from: peer.address,
             session,
             options,
-        }
+        };
+        let now = (self.clock)().timestamp_micros();
+        let mut seen = self.seen.lock();
+        seen.note(caller.who(), &caller.options, now);
+        drop(seen);
+        caller
+    }
+
+    /// Who called lately, the last caller first.
+    pub(crate) fn rows(&self) -> Vec<SessionRow> {
+        self.seen.lock().rows()
     }
 
     /// Keeps the options of a caller; a token when the caller had no session yet.
@@ -207,6 +249,7 @@ impl Sessions {
 
     /// Forgets the options of a caller's session.
     pub(crate) fn close(&self, caller: &Caller) {
+        self.seen.lock().forget(&caller.who());
         if let Some(session) = &caller.session
             && self.kept.lock().remove(&session.id).is_some()
         {
@@ -260,7 +303,9 @@ mod tests {
             max_sessions: max,
             ..FlightConfig::default()
         };
-        Sessions::new(TicketKey::new([3; 32]), 100, &config, None, Audit::none())
+        let clock: Clock = std::sync::Arc::new(|| chrono::DateTime::UNIX_EPOCH);
+        let key = TicketKey::new([3; 32]);
+        Sessions::new(key, 100, &config, None, Audit::none(), clock)
     }
 
     fn headers(name: &'static str, value: &str) -> MetadataMap {

@@ -1,47 +1,32 @@
 //! Statements from their planning to the last row: a FlightInfo plans, a DoGet executes.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use arrow_flight::FlightData;
-use arrow_flight::encode::FlightDataEncoder;
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::sql::ActionCreatePreparedStatementResult;
 use arrow_flight::utils::flight_data_to_batches;
 use bytes::Bytes;
-use engine::{EpochHold, Error, ErrorKind, Principal, Reader, Result, Session, Statement};
-use futures::{StreamExt, TryStreamExt, stream};
-use parking_lot::Mutex;
+use engine::{
+    EpochHold, Error, ErrorKind, Kill, Principal, QueryState, Reader, Result, Session, Statement,
+};
+use futures::{StreamExt, stream};
 use prost::Message;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinError;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
 
+use crate::admission::{Admission, Place};
+use crate::answer::{self, Ends, broken};
 use crate::audit::{Asked, Audit};
 use crate::config::FlightConfig;
 use crate::encode::{self, DataStream};
-use crate::errors;
-use crate::metrics::{self, Outcome};
+use crate::kept::{EpochKey, KeptEpoch, Recent};
+use crate::limits::{Limit, Limits};
 use crate::profile::Profile;
 use crate::query_runtime::QueryRuntime;
-use crate::running::{Run, Running};
+use crate::running::{self, Arrival, Cut, Run, Running};
 use crate::session::{Caller, SessionOptions};
 use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
-
-/// Encoded messages that wait for the client, beside the one being made.
-const MESSAGES_WAITING: usize = 2;
-/// What callers see of epochs, kept for the next call, and the plans kept with each.
-const EPOCHS_KEPT: usize = 32;
-const PLANS_KEPT: usize = 64;
-/// Plans of longer statements are not kept.
-const LONGEST_KEPT: usize = 64 * 1024;
 
 /// Plans and runs what clients ask for. Keeps nothing a client depends on: a ticket or handle holds
 /// all that it needs, and the plans kept here only save work.
@@ -51,8 +36,9 @@ pub(crate) struct Statements {
     epochs: Recent<EpochKey, Arc<KeptEpoch>>,
     queries: QueryRuntime,
     running: Running,
-    permits: Arc<Semaphore>,
-    timeout: Duration,
+    admission: Admission,
+    limits: Limits,
+    unread: Duration,
     stopping: CancellationToken,
     audit: Audit,
 }
@@ -68,17 +54,19 @@ impl Statements {
         reader: Reader,
         key: TicketKey,
         config: &FlightConfig,
+        running: Running,
         stopping: CancellationToken,
         audit: Audit,
     ) -> Result<Self> {
         Ok(Self {
             queries: QueryRuntime::start(config.query_threads)?,
-            running: Running::new(TicketKey::random()?.first_id()),
+            running,
             reader,
             key,
-            epochs: Recent::new(EPOCHS_KEPT),
-            permits: Arc::new(Semaphore::new(config.max_statements)),
-            timeout: config.statement_timeout(),
+            epochs: Recent::of_epochs(),
+            admission: Admission::new(config.room()),
+            limits: Limits::new(config),
+            unread: config.unread(),
             stopping,
             audit,
         })
@@ -118,10 +106,7 @@ impl Statements {
             Some(schema) => session.in_schema(schema)?,
             None => session,
         };
-        let kept = Arc::new(KeptEpoch {
-            session,
-            plans: Recent::new(PLANS_KEPT),
-        });
+        let kept = Arc::new(KeptEpoch::new(session));
         self.epochs.keep(key, kept.clone());
         Ok(kept)
     }
@@ -133,12 +118,18 @@ impl Statements {
         caller: &Caller,
     ) -> Result<ActionCreatePreparedStatementResult> {
         let handle = unbound(sql, caller);
-        let (statement, _) = self.asked(&handle, caller).await?;
-        let schema = encode::wire_schema(&statement.schema(), profile_of(&handle));
+        let (schema, parameters) = match Kill::read(&handle.sql)? {
+            Some(_) => (killed_schema(), Arc::new(Schema::empty())),
+            None => {
+                let (statement, _) = self.asked(&handle, caller).await?;
+                (statement.schema(), statement.parameters())
+            }
+        };
+        let schema = encode::wire_schema(&schema, profile_of(&handle));
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.key.seal(Purpose::Prepared, &handle),
             dataset_schema: encode::schema_bytes(&schema)?,
-            parameter_schema: encode::schema_bytes(&statement.parameters())?,
+            parameter_schema: encode::schema_bytes(&parameters)?,
         })
     }
 
@@ -171,10 +162,19 @@ impl Statements {
 
     async fn planned(&self, handle: PreparedHandle, caller: &Caller) -> Result<Planned> {
         let profile = profile_of(&handle);
-        let (statement, ticket) = self.asked(&handle, caller).await?;
+        let (schema, ticket) = match Kill::read(&handle.sql)? {
+            Some(_) => {
+                own(&handle, caller)?;
+                (killed_schema(), self.ticket(&handle, 0))
+            }
+            None => {
+                let (statement, ticket) = self.asked(&handle, caller).await?;
+                (statement.schema(), ticket)
+            }
+        };
         Ok(Planned {
             ticket,
-            schema: encode::wire_schema(&statement.schema(), profile),
+            schema: encode::wire_schema(&schema, profile),
         })
     }
 
@@ -203,58 +203,105 @@ impl Statements {
             epoch,
             id,
         } = self.key.open(Purpose::Statement, ticket)?;
+        own(&statement, caller)?;
         let profile = profile_of(&statement);
-        let permit = self.permits.clone().try_acquire_owned().map_err(|err| {
-            Error::new(
-                ErrorKind::ResourceExhausted,
-                "too many statements are running",
-            )
-            .hint("Close results that are no longer read, or raise flight.max_statements.")
-            .caused_by(err)
-        })?;
-        let asked = audited(&statement, caller, Some(epoch));
-        let mut watch = Watch::start(
-            self.timeout,
-            self.stopping.clone(),
-            self.audit.clone(),
-            asked,
-        );
-        let rows = watch.rows.clone();
-        watch.cancelled_by(self.running.start(id));
-        let started = async {
-            let (statement, _) = self.plan(&statement, caller, Some(epoch)).await?;
-            let schema = encode::wire_schema(&statement.schema(), profile);
-            // The operators start tasks of their own on the runtime that they are executed on.
-            let batches = self.queries.spawn(statement.execute()).await;
-            let shaped = schema.clone();
-            let counted = batches.map_err(broken)??.inspect_ok(move |batch| {
-                rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            });
-            let batches = counted.map(move |batch| profile.batch(batch?, &shaped));
-            Ok::<_, Error>(encode::encoded(schema, batches))
-        };
-        let messages = tokio::select! {
-            started = started => started.inspect_err(|_| watch.outcome = Outcome::Failed)?,
-            error = &mut watch.cut => {
-                watch.outcome = Outcome::Failed;
-                return Err(error);
-            }
-        };
-        let (sender, receiver) = mpsc::channel(MESSAGES_WAITING);
-        let producer = self.queries.spawn(async move {
-            let sent = send_all(messages, sender).await;
-            drop(permit);
-            sent
+        if let Some(kill) = Kill::read(&statement.sql)? {
+            let state = self.kill(kill, caller).await?;
+            return killed(kill, state, profile);
+        }
+        let limit = self.limits.of(&caller.principal, caller.options.limits);
+        let run = self.running.start(Arrival {
+            id,
+            asked: audited(&statement, caller, Some(epoch)),
+            session: caller.session_name(),
+            epoch,
+            memory: self.reader.memory().share(),
         });
-        let answer = Answer {
-            messages: receiver,
-            producer: Some(producer),
-            watch,
+        let started = tokio::select! {
+            biased;
+            cut = run.query.is_cut() => Err(cut.error()),
+            () = self.stopping.cancelled() => Err(Cut::Stopping.error()),
+            started = Box::pin(self.started(&run, &statement, caller, limit)) => started,
         };
-        Ok(Box::pin(stream::unfold(answer, |mut answer| async move {
-            let item = answer.next().await?;
-            Some((item, answer))
-        })))
+        let Started {
+            place,
+            deadline,
+            schema,
+            batches,
+        } = started.inspect_err(|error| run.failed(error.kind()))?;
+        let (query, shaped) = (run.query.clone(), schema.clone());
+        let batches = batches.map(move |batch| {
+            let batch = batch?;
+            limit.admit_rows(query.made(batch.num_rows()))?;
+            profile.batch(batch, &shaped)
+        });
+        let ends = Ends {
+            deadline: deadline.into(),
+            limit,
+            unread: self.unread,
+            stopping: self.stopping.clone(),
+        };
+        let messages = encode::encoded(schema, batches);
+        Ok(answer::answer(messages, run, place, ends, &self.queries))
+    }
+
+    /// Plans a statement, waits for its turn and starts it. Its time runs while it is planned, and from its turn on.
+    async fn started(
+        &self,
+        run: &Run,
+        statement: &PreparedHandle,
+        caller: &Caller,
+        limit: Limit,
+    ) -> Result<Started> {
+        let late = || Cut::Late(limit.seconds).error();
+        let planned = self.plan(statement, caller, Some(run.query.epoch()));
+        let planned = tokio::time::timeout(limit.time(), planned).await;
+        let (planned, _) = planned.map_err(|_| late())??;
+        let user = caller.principal.name();
+        let place = self.admission.enter(user, planned.only_browses()).await?;
+        run.admitted();
+        let deadline = Instant::now() + limit.time();
+        let schema = encode::wire_schema(&planned.schema(), profile_of(statement));
+        // The operators start tasks of their own on the runtime that they are executed on.
+        let memory = run.query.memory.clone();
+        let executing = self
+            .queries
+            .spawn(async move { planned.execute_within(&memory).await });
+        let batches = tokio::time::timeout_at(deadline.into(), executing).await;
+        Ok(Started {
+            place,
+            deadline,
+            schema,
+            batches: batches.map_err(|_| late())?.map_err(broken)??,
+        })
+    }
+
+    /// Ends a statement of the caller, or of somebody else where the caller may do that.
+    ///
+    /// # Errors
+    /// `NotFound` for one that is not there, or not the caller's to end: the two look alike.
+    pub(crate) async fn kill(&self, kill: Kill, caller: &Caller) -> Result<QueryState> {
+        let started = Instant::now();
+        let (id, user) = (kill.query_id, caller.principal.name());
+        let may = self.running.is_of(id, user)
+            || self
+                .reader
+                .may_kill(&caller.principal)
+                .await
+                .unwrap_or(false);
+        let killed = match may {
+            true => self.running.kill(id),
+            false => Err(running::unknown(id)),
+        };
+        let asked = Asked {
+            user: user.to_owned(),
+            from: caller.from,
+            sql: format!("KILL {id}"),
+            epoch: None,
+        };
+        let outcome = if killed.is_ok() { "ok" } else { "refused" };
+        self.audit.ended(&asked, None, started.elapsed(), outcome);
+        killed
     }
 
     /// The plan of a caller's own statement at an epoch (the newest for `None`), and its ticket.
@@ -272,25 +319,61 @@ impl Statements {
             ..caller.options
         };
         let kept = self.kept_epoch(&caller.principal, &options).await?;
-        let ticket = StatementTicket {
-            statement: handle.clone(),
-            epoch: kept.session.epoch(),
-            id: self.running.id(),
-        };
-        let ticket = self.key.seal(Purpose::Statement, &ticket);
+        let ticket = self.ticket(handle, kept.session.epoch());
         let known = Bytes::from(handle.encode_to_vec());
-        if let Some(statement) = kept.plans.get(&known) {
+        if let Some(statement) = kept.plan(&known) {
             return Ok((statement, ticket));
         }
         let mut statement = kept.session.prepare(&handle.sql).await?;
         if let Some(row) = bound_row(handle)? {
             statement = statement.bind(&row)?;
         }
-        if known.len() <= LONGEST_KEPT {
-            kept.plans.keep(known, statement.clone());
-        }
+        kept.keep(known, statement.clone());
         Ok((statement, ticket))
     }
+
+    /// A ticket for one execution.
+    fn ticket(&self, handle: &PreparedHandle, epoch: u64) -> Bytes {
+        let ticket = StatementTicket {
+            statement: handle.clone(),
+            epoch,
+            id: self.running.id(),
+        };
+        self.key.seal(Purpose::Statement, &ticket)
+    }
+}
+
+/// A statement whose turn has come.
+struct Started {
+    place: Place,
+    deadline: Instant,
+    schema: SchemaRef,
+    batches: engine::BatchStream,
+}
+
+/// What KILL answers: the state that the statement is in.
+fn killed_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("query_id", DataType::Int64, true),
+        Field::new("state", DataType::Utf8, true),
+    ]))
+}
+
+fn killed(kill: Kill, state: QueryState, profile: Profile) -> Result<DataStream> {
+    let id = i64::try_from(kill.query_id).ok();
+    let row = RecordBatch::try_new(
+        killed_schema(),
+        vec![
+            Arc::new(Int64Array::from(vec![id])),
+            Arc::new(StringArray::from(vec![state.as_str()])),
+        ],
+    )?;
+    let schema = encode::wire_schema(&killed_schema(), profile);
+    let row = profile.batch(row, &schema)?;
+    let messages = encode::encoded(schema, stream::iter([Ok::<_, Error>(row)]));
+    Ok(Box::pin(
+        messages.map(|item| item.map_err(encode::encoding_status)),
+    ))
 }
 
 fn own(handle: &PreparedHandle, caller: &Caller) -> Result<()> {
@@ -329,50 +412,6 @@ fn profile_of(handle: &PreparedHandle) -> Profile {
     Profile::named(&handle.profile).unwrap_or_default()
 }
 
-/// A result on its way to the client.
-struct Answer {
-    messages: mpsc::Receiver<FlightData>,
-    /// Gone once the stream has ended.
-    producer: Option<AbortOnDropHandle<Result<(), Status>>>,
-    watch: Watch,
-}
-
-impl Answer {
-    /// An error comes from the end of the producer and not through the channel, so that a result that
-    /// was cut short never looks complete.
-    async fn next(&mut self) -> Option<Result<FlightData, Status>> {
-        let producer = self.producer.as_mut()?;
-        let ended = tokio::select! {
-            biased;
-            error = &mut self.watch.cut => Err(errors::status(error)),
-            message = self.messages.recv() => match message {
-                Some(message) => return Some(Ok(message)),
-                None => producer.await.unwrap_or_else(|join| Err(errors::status(broken(join)))),
-            },
-        };
-        self.producer = None;
-        self.watch.outcome = match &ended {
-            Ok(()) => Outcome::Ok,
-            Err(_) => Outcome::Failed,
-        };
-        ended.err().map(Err)
-    }
-}
-
-async fn send_all(
-    messages: FlightDataEncoder,
-    sender: mpsc::Sender<FlightData>,
-) -> Result<(), Status> {
-    let mut messages = messages.map_err(encode::encoding_status);
-    while let Some(message) = messages.try_next().await? {
-        metrics::observe_bytes(message.data_body.len());
-        if sender.send(message).await.is_err() {
-            return Err(Status::cancelled("the client went away"));
-        }
-    }
-    Ok(())
-}
-
 fn bound_row(handle: &PreparedHandle) -> Result<Option<RecordBatch>> {
     if handle.parameters.is_empty() {
         return Ok(None);
@@ -380,129 +419,4 @@ fn bound_row(handle: &PreparedHandle) -> Result<Option<RecordBatch>> {
     let batches = flight_data_to_batches(&handle.parameters)
         .map_err(|err| Error::invalid("the bound parameters cannot be read").caused_by(err))?;
     Ok(batches.into_iter().next())
-}
-
-fn broken(join: JoinError) -> Error {
-    Error::new(ErrorKind::Internal, "the statement broke down").caused_by(join)
-}
-
-/// The clock and the tally of one statement.
-struct Watch {
-    started: Instant,
-    /// Resolves when the statement has to end, with the reason.
-    cut: Pin<Box<dyn Future<Output = Error> + Send>>,
-    /// Abandoned until the statement is known to have ended otherwise.
-    outcome: Outcome,
-    rows: Arc<AtomicU64>,
-    audit: Audit,
-    asked: Asked,
-}
-
-impl Watch {
-    fn start(timeout: Duration, stopping: CancellationToken, audit: Audit, asked: Asked) -> Self {
-        metrics::observe_statement_started();
-        let seconds = timeout.as_secs();
-        let deadline = sleep(timeout);
-        let cut = async move {
-            tokio::select! {
-                () = deadline => Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    format!("the statement was stopped after {seconds} seconds"),
-                )
-                .hint("Ask for less, or raise flight.statement_timeout_seconds."),
-                () = stopping.cancelled() => {
-                    Error::new(ErrorKind::Unavailable, "the server is stopping")
-                        .hint("Run the statement again when the server is back.")
-                }
-            }
-        };
-        Self {
-            started: Instant::now(),
-            cut: Box::pin(cut),
-            outcome: Outcome::Abandoned,
-            rows: Arc::default(),
-            audit,
-            asked,
-        }
-    }
-
-    /// Ends the statement when it is cancelled, too.
-    fn cancelled_by(&mut self, run: Run) {
-        let cut = std::mem::replace(&mut self.cut, Box::pin(std::future::pending()));
-        self.cut = Box::pin(async move {
-            tokio::select! {
-                error = cut => error,
-                () = run.cancelled() => Error::new(ErrorKind::Cancelled, "the statement was cancelled")
-                    .hint("Whoever holds its ticket can cancel it; run it again."),
-            }
-        });
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let elapsed = self.started.elapsed();
-        metrics::observe_statement(self.outcome, elapsed);
-        let rows = self.rows.load(Ordering::Relaxed);
-        let outcome = self.outcome.label();
-        self.audit.ended(&self.asked, Some(rows), elapsed, outcome);
-        tracing::debug!(outcome = ?self.outcome, ?elapsed, "statement ended");
-    }
-}
-
-/// Who looks under which policies, an epoch and the schema of unqualified names.
-type EpochKey = ((Principal, u64), u64, Option<String>);
-
-/// What calls on the same epoch share; plans go with their epoch.
-struct KeptEpoch {
-    session: Session,
-    plans: Recent<Bytes, Statement>,
-}
-
-/// The most recently used of something, found by key.
-struct Recent<K, V> {
-    most: usize,
-    entries: Mutex<VecDeque<(K, V)>>,
-}
-
-impl<K: PartialEq, V: Clone> Recent<K, V> {
-    fn new(most: usize) -> Self {
-        Self {
-            most,
-            entries: Mutex::default(),
-        }
-    }
-
-    fn get(&self, key: &K) -> Option<V> {
-        let mut entries = self.entries.lock();
-        let index = entries.iter().position(|(kept, _)| kept == key)?;
-        let entry = entries.remove(index)?;
-        let value = entry.1.clone();
-        entries.push_front(entry);
-        Some(value)
-    }
-
-    fn keep(&self, key: K, value: V) {
-        let mut entries = self.entries.lock();
-        entries.retain(|(kept, _)| *kept != key);
-        entries.push_front((key, value));
-        entries.truncate(self.most);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_least_recently_used_is_dropped() {
-        let recent = Recent::new(2);
-        recent.keep("a", 1);
-        recent.keep("b", 2);
-        assert_eq!(recent.get(&"a"), Some(1));
-        recent.keep("c", 3);
-        assert_eq!(recent.get(&"b"), None);
-        assert_eq!(recent.get(&"a"), Some(1));
-        assert_eq!(recent.get(&"c"), Some(3));
-    }
 }

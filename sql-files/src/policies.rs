@@ -46,6 +46,10 @@ pub enum Item {
         to: Vec<Named>,
         value: Expr,
     },
+    /// Who may end the statements of others.
+    Kill {
+        to: Vec<Named>,
+    },
     Totals(Box<Totals>),
 }
 
@@ -128,6 +132,10 @@ impl Reader<'_> {
 
     fn grant(&mut self) -> Read<Item> {
         self.0.show(GRANT);
+        if self.0.accept_word("KILL") {
+            let to = self.to()?;
+            return Ok(Item::Kill { to });
+        }
         self.0.words("SELECT")?;
         let columns = match self.0.peek().token {
             Token::LParen => Some(self.columns()?),

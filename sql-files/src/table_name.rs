@@ -12,8 +12,11 @@ pub const DEFAULT_SCHEMA: &str = "main";
 /// The schema of what is known about the other tables.
 const QUALITY: &str = "quality";
 
-/// The layers of the lake, left to right.
-pub const LAYERS: [&str; 5] = ["bronze", "silver", "gold", DEFAULT_SCHEMA, QUALITY];
+/// The schema of what a server tells of itself. Nothing of it is in the lake.
+pub const SYSTEM: &str = "system";
+
+/// The schemas that readers see: the layers of the lake, left to right, and what is told about them.
+pub const LAYERS: [&str; 6] = ["bronze", "silver", "gold", DEFAULT_SCHEMA, QUALITY, SYSTEM];
 
 /// Ends the name of the table that keeps the rows kept out of another one.
 const QUARANTINE: &str = "__quarantine";
@@ -103,6 +106,15 @@ impl TableName {
         }
     }
 
+    /// A table of `system`.
+    #[must_use]
+    pub fn system(name: &str) -> Self {
+        Self {
+            schema: SYSTEM.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// `quality.results`: every check made.
     #[must_use]
     pub fn quality_results() -> Self {
@@ -112,9 +124,9 @@ impl TableName {
         }
     }
 
-    /// Whether refresh makes it by itself: it has no file in the project.
+    /// Whether it makes itself, without a file in the project.
     pub fn is_made_by_refresh(&self) -> bool {
-        self.schema == QUALITY || self.quarantine_of().is_some()
+        [QUALITY, SYSTEM].contains(&self.schema.as_str()) || self.quarantine_of().is_some()
     }
 }
 

@@ -2,8 +2,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use engine::Reader;
+use engine::{Reader, policies};
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use super::{Context, bind};
 use crate::config::Config;
@@ -74,6 +75,15 @@ impl Listeners {
             http: self.http.local_addr()?,
         };
         let config = &context.config;
+        let known = policies::roles(&config.sql.path);
+        for role in config.flight.roles.keys() {
+            if !known.contains(role) {
+                warn!(
+                    role,
+                    "flight.roles limits a role that policies.sql does not have"
+                );
+            }
+        }
         let stop = roles.token(Stage::Work);
         let serving = flight_server::serve(
             self.flight,

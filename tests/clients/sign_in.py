@@ -1,6 +1,7 @@
 """Signs in as people do: by password, by token and by certificate; and as others should not."""
 
 import sys
+import time
 
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
@@ -31,6 +32,42 @@ def a_manager(uri, password, bu, token):
     refused("not found", "SELECT * FROM bronze.employees", uri, **anne)
     refused("unauthenticated", "SELECT 1", uri)
     refused("unauthenticated", "SELECT 1", uri, username="anne", password="wrong horse")
+    a_slow_query_is_ended(uri, **anne)
+
+
+ENDLESS = "SELECT a.value FROM range(0, 1000000) a CROSS JOIN range(0, 1000000) b"
+
+
+def a_slow_query_is_ended(uri, **anne):
+    """By the client that sent it, and by KILL from another connection."""
+
+    def started(cursor):
+        cursor.execute(ENDLESS)
+        reader = cursor.fetch_record_batch()
+        assert next(reader).num_rows > 0
+        return reader
+
+    def ended(word, reader):
+        try:
+            while next(reader, None) is not None:
+                pass
+        except Exception as error:
+            assert word in str(error).lower(), error
+        else:
+            raise AssertionError("a result without end came to its end")
+
+    with dbapi.connect(uri, db_kwargs=anne) as connection, connection.cursor() as cursor:
+        reader = started(cursor)
+        cursor.adbc_cancel()
+        ended("cancel", reader)
+    running = "SELECT query_id FROM system.queries WHERE state = 'running' AND statement LIKE 'SELECT a.value%'"
+    while rows(running, uri, **anne):
+        time.sleep(0.05)
+    with dbapi.connect(uri, db_kwargs=anne) as connection, connection.cursor() as cursor:
+        reader = started(cursor)
+        [(query,)] = rows(running, uri, **anne)
+        assert rows(f"KILL {query}", uri, **anne) == [(query, "cancelled")]
+        ended("kill", reader)
 
 
 def over_tls(address, folder):

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::functions::Image;
 use crate::project::{CheckedProject, Diagnostic, Source, locate, suggest};
 use crate::session::{Sessions, bronze_view};
-use crate::{bronze, dead_letters, quarantine, refresh};
+use crate::{bronze, dead_letters, quarantine, refresh, system};
 
 /// Planning runs no query.
 pub(super) const PLANNING_MEMORY: usize = 1 << 20;
@@ -71,6 +71,7 @@ impl Names {
         if let Some(letters) = dead_letters::view(&tables)? {
             tables.push((TableName::dead_letters(), letters));
         }
+        tables.extend(system::schemas().map(|(name, schema)| (name, empty(schema))));
         let known = tables
             .iter()
             .map(|(name, provider)| (name.clone(), provider.schema()))
@@ -166,6 +167,7 @@ impl Checker<'_> {
     async fn item(&mut self, item: &Item) -> Result<()> {
         match item {
             Item::Roles(_) => {}
+            Item::Kill { to } => self.roles(to),
             Item::Schemas { schemas, to } => {
                 for schema in schemas {
                     if !LAYERS.contains(&schema.name.as_str()) {

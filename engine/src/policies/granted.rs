@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::principal::Principal;
 use crate::reader::{Session, TableInfo};
 use crate::session::Sessions;
+use crate::system;
 
 /// A table that somebody sees.
 pub(crate) struct Granted {
@@ -69,6 +70,7 @@ impl Policies {
         let mut granted = Vec::new();
         for (table, info) in &stored {
             let mut views = Vec::new();
+            views.extend(system::is_system(table).then(|| own_rows(&info.arrow, principal)));
             for ((_, role), covered) in roles.iter().zip(&covered) {
                 views.extend(role.view(table, &info.arrow, covered, principal)?);
             }
@@ -148,6 +150,16 @@ impl Role {
             });
         }
         Ok(all)
+    }
+}
+
+/// What everybody sees of a table about those who are served: the rows about themselves.
+fn own_rows(schema: &SchemaRef, principal: &Principal) -> View {
+    let columns = schema.fields().iter().map(|field| field.name().clone());
+    let own = Expr::value(Value::SingleQuotedString(principal.name().to_owned()));
+    View {
+        columns: columns.map(|column| (column, None)).collect(),
+        condition: Some(both(column(system::USER), BinaryOperator::Eq, own)),
     }
 }
 

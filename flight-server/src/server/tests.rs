@@ -3,11 +3,13 @@
 mod attacks;
 mod browsing;
 mod clients;
+mod governance;
 mod lake;
 mod project;
 mod sqllogic;
 mod statements;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ type Client = FlightSqlServiceClient<Channel>;
 struct Running {
     client: Client,
     channel: Channel,
+    address: SocketAddr,
     shutdown: CancellationToken,
     served: JoinHandle<Result<()>>,
     directory: tempfile::TempDir,
@@ -71,14 +74,11 @@ impl Running {
         };
         let clock: Clock = Arc::new(|| chrono::DateTime::UNIX_EPOCH);
         let served = tokio::spawn(serve(listener, reader, config, clock, shutdown.clone()));
-        let channel = Channel::from_shared(format!("http://{address}"))
-            .expect("an address")
-            .connect()
-            .await
-            .expect("listens");
+        let channel = connection(address).await;
         Self {
             client: FlightSqlServiceClient::new(channel.clone()),
             channel,
+            address,
             shutdown,
             served,
             directory,
@@ -99,6 +99,13 @@ impl Running {
         let status = result.expect_err("refused");
         (status.code(), status.message().to_owned())
     }
+}
+
+/// Another connection. One that is not read holds up all calls over it.
+async fn connection(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}"));
+    let connected = endpoint.expect("an address").connect().await;
+    connected.expect("listens")
 }
 
 async fn fetch(client: &mut Client, info: FlightInfo) -> Result<Vec<RecordBatch>, Status> {

@@ -32,7 +32,7 @@ async fn catalogs_schemas_tables_and_keys_are_listed() {
         .await
         .expect("told");
     let batches = fetch(client, info).await.expect("listed");
-    assert_eq!(texts(&batches, 1), ["bronze", "main"]);
+    assert_eq!(texts(&batches, 1), ["bronze", "main", "system"]);
 
     let info = client.get_table_types().await.expect("told");
     let batches = fetch(client, info).await.expect("listed");
@@ -52,6 +52,7 @@ async fn a_listed_schema_is_what_a_select_yields() {
     let mut running = Running::start().await;
     let command = CommandGetTables {
         include_schema: true,
+        db_schema_filter_pattern: Some("bronze".to_owned()),
         ..CommandGetTables::default()
     };
     let info = running.client.get_tables(command).await.expect("told");

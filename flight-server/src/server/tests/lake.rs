@@ -38,9 +38,14 @@ pub(super) async fn reader(directory: &Path) -> Reader {
 
 /// The same lake, for a server that is started again.
 pub(super) async fn again(directory: &Path) -> Reader {
+    within(directory, &ReaderConfig::default()).await
+}
+
+/// The same lake, read within other limits.
+pub(super) async fn within(directory: &Path, config: &ReaderConfig) -> Reader {
     let uri = directory.join("lake").display().to_string();
     let lake = Lake::open(&LakeConfig { uri }).await.expect("a lake");
-    Reader::new(lake, &ReaderConfig::default(), &SourceConfig::default()).expect("a reader")
+    Reader::new(lake, config, &SourceConfig::default()).expect("a reader")
 }
 
 fn offsets(from: Option<i64>, next: i64) -> PartitionOffset {

@@ -1,0 +1,326 @@
+//! Memory of running statements: one pool for all of them, of which a share is set aside for each, and a bounded place
+//! on disk where they spill.
+//!
+//! Half of the pool is shared out in advance, evenly among as many statements as may run at once. The other half goes to
+//! whoever asks first. So one alone gets more than half, and one that comes late finds its share.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use parking_lot::Mutex;
+
+use crate::error::{Error, ErrorKind};
+
+/// What DataFusion says, as an error of input and output, when the spilled files take all they may.
+const DISK_EXHAUSTED: &str = "exceeded the allowable limit";
+
+/// The memory of all statements. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Memory(Arc<Whole>);
+
+#[derive(Debug)]
+struct Whole {
+    limit: usize,
+    /// Bytes set aside for each statement.
+    share: usize,
+    /// Bytes for whoever asks first, and how many are taken.
+    common: usize,
+    taken: AtomicUsize,
+    reserved: AtomicUsize,
+}
+
+impl Memory {
+    /// `limit` bytes for at most `statements` that run at once.
+    pub fn new(limit: usize, statements: usize) -> Self {
+        let statements = statements.max(1);
+        let share = limit / 2 / statements;
+        Self(Arc::new(Whole {
+            limit,
+            share,
+            common: limit - share * statements,
+            taken: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+        }))
+    }
+
+    /// The same bytes for as many statements at once; those that run go on with what they had.
+    pub(crate) fn shared_among(&self, statements: usize) -> Self {
+        Self::new(self.0.limit, statements)
+    }
+
+    /// The memory of one more statement.
+    pub fn share(&self) -> StatementMemory {
+        StatementMemory(Arc::new(Share {
+            whole: self.0.clone(),
+            used: Mutex::default(),
+        }))
+    }
+
+    /// Bytes that all statements together hold.
+    pub fn reserved(&self) -> usize {
+        self.0.reserved.load(Ordering::Relaxed)
+    }
+}
+
+/// The memory of one statement. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StatementMemory(Arc<Share>);
+
+impl StatementMemory {
+    /// Bytes that the statement holds.
+    pub fn reserved(&self) -> usize {
+        self.0.used.lock().total()
+    }
+
+    /// The same environment, in which the statement's operators take their memory from here.
+    pub(crate) fn environment(&self, shared: &RuntimeEnv) -> DataFusionResult<Arc<RuntimeEnv>> {
+        RuntimeEnvBuilder::from_runtime_env(shared)
+            .with_memory_pool(self.0.clone())
+            .build_arc()
+    }
+}
+
+/// Says in our words that memory or the disk for spilling ran out, where it did.
+pub(crate) fn exhausted(error: &DataFusionError) -> Option<Error> {
+    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
+        let message = "the statement needs more memory than there is for it";
+        return Some(Error::new(ErrorKind::ResourceExhausted, message).hint(
+            "Ask for fewer rows, columns or groups, try again when fewer statements run, or raise read.memory_limit_bytes.",
+        ));
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let full = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| io.kind() == io::ErrorKind::StorageFull);
+        if full || error.to_string().contains(DISK_EXHAUSTED) {
+            let message = "the statement spills more to the disk than there is room for";
+            return Some(
+                Error::new(ErrorKind::ResourceExhausted, message).hint(
+                    "Ask for fewer rows, columns or groups, or raise read.spill_limit_bytes.",
+                ),
+            );
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[derive(Debug)]
+struct Share {
+    whole: Arc<Whole>,
+    used: Mutex<Used>,
+}
+
+/// What the operators of a statement hold.
+#[derive(Debug, Default)]
+struct Used {
+    spillers: usize,
+    by_spillers: usize,
+    by_others: usize,
+}
+
+impl Used {
+    fn total(&self) -> usize {
+        self.by_spillers + self.by_others
+    }
+
+    fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
+        match reservation.consumer().can_spill() {
+            true => &mut self.by_spillers,
+            false => &mut self.by_others,
+        }
+    }
+}
+
+impl Whole {
+    /// What a statement that holds `before` bytes has of the common half.
+    fn common_of(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.share)
+    }
+
+    /// Bytes that a statement with `used` may hold in all at this moment.
+    fn most(&self, used: usize) -> usize {
+        let free = self
+            .common
+            .saturating_sub(self.taken.load(Ordering::Relaxed));
+        used.max(self.share) + free
+    }
+
+    /// Takes what a statement needs beyond its share to grow from `before` bytes; nothing where that is not there.
+    fn take(&self, before: usize, additional: usize) -> bool {
+        let needed = self.common_of(before + additional) - self.common_of(before);
+        let taken = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                let after = taken.checked_add(needed)?;
+                (needed == 0 || after <= self.common).then_some(after)
+            });
+        if taken.is_ok() {
+            self.reserved.fetch_add(additional, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    fn give_back(&self, before: usize, bytes: usize) {
+        let common = self.common_of(before) - self.common_of(before - bytes);
+        self.taken.fetch_sub(common, Ordering::Relaxed);
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl MemoryPool for Share {
+    fn name(&self) -> &str {
+        "statement"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            self.used.lock().spillers += 1;
+        }
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            let mut used = self.used.lock();
+            used.spillers = used.spillers.saturating_sub(1);
+        }
+    }
+
+    /// For what an operator holds already and only tells.
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        let mut used = self.used.lock();
+        let before = used.total();
+        let common = self.whole.common_of(before + additional) - self.whole.common_of(before);
+        self.whole.taken.fetch_add(common, Ordering::Relaxed);
+        self.whole.reserved.fetch_add(additional, Ordering::Relaxed);
+        *used.of(reservation) += additional;
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        let mut used = self.used.lock();
+        self.whole.give_back(used.total(), shrink);
+        *used.of(reservation) -= shrink;
+    }
+
+    /// Operators that can spill have equal parts of what the others leave.
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
+        let mut used = self.used.lock();
+        let before = used.total();
+        if reservation.consumer().can_spill() {
+            let left = self.whole.most(before).saturating_sub(used.by_others);
+            let part = left / used.spillers.max(1);
+            if reservation.size() + additional > part {
+                return Err(refused(reservation, additional));
+            }
+        }
+        if !self.whole.take(before, additional) {
+            return Err(refused(reservation, additional));
+        }
+        *used.of(reservation) += additional;
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.used.lock().total()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.whole.share + self.whole.common)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statement({} bytes)", self.used.lock().total())
+    }
+}
+
+/// Operators that can spill do so at this error, so it has to be of this kind.
+fn refused(reservation: &MemoryReservation, additional: usize) -> DataFusionError {
+    let consumer = reservation.consumer().name();
+    DataFusionError::ResourcesExhausted(format!(
+        "no memory for {additional} more bytes of {consumer}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reservation(memory: &StatementMemory, can_spill: bool) -> MemoryReservation {
+        let pool: Arc<dyn MemoryPool> = memory.0.clone();
+        MemoryConsumer::new("operator")
+            .with_can_spill(can_spill)
+            .register(&pool)
+    }
+
+    #[test]
+    fn one_statement_cannot_take_what_is_set_aside_for_another() {
+        let memory = Memory::new(1000, 5);
+        let (greedy, late) = (memory.share(), memory.share());
+        let taking = reservation(&greedy, false);
+        taking.try_grow(600).expect("its share and the common half");
+        taking.try_grow(1).expect_err("the others' shares");
+        let modest = reservation(&late, false);
+        modest.try_grow(100).expect("its share");
+        modest.try_grow(1).expect_err("nothing is left in common");
+        assert_eq!((memory.reserved(), greedy.reserved()), (700, 600));
+        taking.shrink(50);
+        modest.try_grow(50).expect("what was given back");
+        drop((taking, modest));
+        assert_eq!((memory.reserved(), late.reserved()), (0, 0));
+        assert_eq!(memory.0.taken.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn operators_that_can_spill_have_equal_parts() {
+        let memory = Memory::new(1000, 1);
+        let statement = memory.share();
+        let fixed = reservation(&statement, false);
+        fixed.try_grow(200).expect("there");
+        let (one, other) = (reservation(&statement, true), reservation(&statement, true));
+        one.try_grow(400).expect("its half of the rest");
+        one.try_grow(1).expect_err("the other's half");
+        other.try_grow(400).expect("the other half");
+        drop(other);
+        one.try_grow(400).expect("alone again");
+    }
+
+    #[test]
+    fn what_is_only_told_counts_too() {
+        let memory = Memory::new(1000, 2);
+        let statement = memory.share();
+        let told = reservation(&statement, false);
+        told.grow(2000);
+        assert_eq!(memory.reserved(), 2000);
+        reservation(&statement, true)
+            .try_grow(1)
+            .expect_err("more than all is taken");
+        reservation(&memory.share(), false)
+            .try_grow(250)
+            .expect("the share of another is untouched");
+        drop(told);
+        assert_eq!(memory.reserved(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_and_full_memory_are_told_with_a_hint() {
+        let disk =
+            DataFusionError::IoError(io::Error::other(format!("x {DISK_EXHAUSTED} of 1 MB")));
+        let memory = DataFusionError::ResourcesExhausted("x".to_owned());
+        for error in [disk, memory] {
+            let told = exhausted(&error).expect("told");
+            assert_eq!(told.kind(), ErrorKind::ResourceExhausted);
+            assert!(told.hint_text().is_some());
+        }
+        assert!(exhausted(&DataFusionError::Plan("x".to_owned())).is_none());
+    }
+}
