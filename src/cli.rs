@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     Context, apply, check, completions, dlq, expectations, explain, generate, hr, ingest, maintain,
-    plan, quarantine, query, refresh, serve, sources, status, test, up, user, validate, why,
+    notify, plan, quarantine, query, refresh, serve, sources, status, test, up, user, validate,
+    why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     Ingest(ingest::Command),
     Maintain(maintain::Command),
     Serve(serve::Command),
+    Notify(notify::Command),
     User(user::Command),
     Completions(completions::Command),
 }
@@ -67,7 +69,11 @@ impl Command {
     /// Whether the command goes on until stopped, so that its log is what there is to read.
     pub(crate) fn narrates(&self) -> bool {
         match self {
-            Self::Up(_) | Self::Ingest(_) | Self::Serve(_) | Self::Generate(_) => true,
+            Self::Up(_)
+            | Self::Ingest(_)
+            | Self::Serve(_)
+            | Self::Generate(_)
+            | Self::Notify(_) => true,
             Self::Refresh(command) => command.is_role(),
             _ => false,
         }
@@ -95,6 +101,7 @@ impl Command {
             Self::Ingest(command) => command.run(context).await,
             Self::Maintain(command) => command.run(context).await,
             Self::Serve(command) => command.run(context).await,
+            Self::Notify(command) => Box::pin(command.run(context)).await,
             Self::User(command) => command.run(&context),
             Self::Completions(command) => command.run(),
         }

@@ -8,6 +8,7 @@ pub(crate) mod generate;
 pub(crate) mod hr;
 pub(crate) mod ingest;
 pub(crate) mod maintain;
+pub(crate) mod notify;
 pub(crate) mod plan;
 pub(crate) mod quarantine;
 pub(crate) mod query;

@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) ingest: ingest::IngestConfig,
     pub(crate) flight: flight_server::FlightConfig,
     pub(crate) http: console::HttpConfig,
+    pub(crate) notify: notify::NotifyConfig,
 }
 
 /// Reads the file, then the environment (`SPORTLAKE__SECTION__KEY`), which wins.

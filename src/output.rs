@@ -80,6 +80,12 @@ pub(crate) fn table(columns: &[&str], rows: &[Vec<String>], format: Format) -> a
     Ok(out.flush()?)
 }
 
+/// One row of CSV.
+pub(crate) fn csv_line(cells: &[&str]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
+    cells.join(",")
+}
+
 fn empty_table<'a>(columns: impl Iterator<Item = (&'a str, CellAlignment)>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);

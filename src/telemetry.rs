@@ -9,13 +9,14 @@ use tracing_subscriber::EnvFilter;
 pub(crate) const LOG_VARIABLE: &str = "SPORTLAKE_LOG";
 
 /// Our own crates; everything else is heard from WARN on, whatever the verbosity.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "sportlake",
     "changes",
     "engine",
     "ingest",
     "flight_server",
     "sources",
+    "notify",
     "console",
 ];
 

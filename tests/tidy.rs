@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of ours a crate may name. What is absent is the architecture.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("changes", &[]),
     ("disk", &[]),
     ("sql-files", &[]),
@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("flight-server", &["engine"]),
     ("ingest", &["changes", "engine"]),
     ("sources", &["changes", "disk"]),
+    ("notify", &["changes", "disk"]),
     (
         ".",
         &[
@@ -23,13 +24,14 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "engine",
             "flight-server",
             "ingest",
+            "notify",
             "sources",
         ],
     ),
 ];
 
-/// Test-only arrows: ingest is tested against the embedded broker.
-const TEST_ARROWS: [(&str, &str); 1] = [("ingest", "sources")];
+/// Test-only arrows: what reads topics is tested against the embedded broker.
+const TEST_ARROWS: [(&str, &str); 2] = [("ingest", "sources"), ("notify", "sources")];
 
 /// Dependencies that only one crate may name.
 const OWNED: [(&str, &str); 4] = [

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use self::feed::Feed;
 use self::progress::Watch;
 use super::serve::Listeners;
-use super::{Context, request};
+use super::{Context, notify, request};
 use crate::config::Config;
 use crate::kafka::Kafka;
 use crate::roles::{Roles, Stage};
@@ -39,6 +39,7 @@ impl Command {
         }
         let Ports { kafka, listeners } = ports?;
         let writers = Writers::open(config).await?;
+        let telling = notify::Role::prepare(&context)?;
         let feed = Feed::prepare(&context, &kafka.config)?;
         let (told, first_load) = watch::channel(None);
         let reader = context.reader(writers.lake.clone())?;
@@ -54,6 +55,10 @@ impl Command {
             );
         }
         writers.start(&context, &mut roles, &topics).await?;
+        if let Some(telling) = telling {
+            let stop = roles.token(Stage::Work);
+            roles.start("notify", Stage::Work, telling.run(topics.clone(), stop));
+        }
         if let Some(feed) = feed {
             let feeding = feed.run(roles.token(Stage::Source), told);
             roles.start("sources", Stage::Source, feeding);

@@ -1,0 +1,193 @@
+//! One message on its way: called until it is posted, refused for good, or no news any more.
+
+use std::time::Duration;
+
+use changes::{Clock, Error, Result};
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::NotifyConfig;
+use crate::journal::{Dead, Entry, Intent};
+use crate::metrics::{self, LeftOut};
+use crate::run::Show;
+use crate::slack::{Slack, Verdict};
+use crate::store::Store;
+use crate::teller::Message;
+
+/// Longest pause after a failed call that named none.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest pause that Slack may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The message is done with.
+    Done,
+    /// Told to stop before it was.
+    Stopped,
+}
+
+pub(crate) struct Courier {
+    way: Way,
+    clock: Clock,
+    rng: SmallRng,
+    first_pause: Duration,
+    max_age: TimeDelta,
+    unfinished: bool,
+}
+
+enum Way {
+    Slack(Box<Slack>, Store),
+    Shown(Show),
+}
+
+impl Courier {
+    pub(crate) fn posting(
+        slack: Slack,
+        store: Store,
+        config: &NotifyConfig,
+        clock: &Clock,
+    ) -> Self {
+        Self::new(Way::Slack(Box::new(slack), store), config, clock)
+    }
+
+    pub(crate) fn showing(show: Show, config: &NotifyConfig, clock: &Clock) -> Self {
+        Self::new(Way::Shown(show), config, clock)
+    }
+
+    fn new(way: Way, config: &NotifyConfig, clock: &Clock) -> Self {
+        let seed = clock().timestamp_micros().cast_unsigned();
+        let max_age = i64::try_from(config.max_age_seconds).ok();
+        Self {
+            way,
+            clock: clock.clone(),
+            rng: SmallRng::seed_from_u64(seed ^ u64::from(std::process::id())),
+            first_pause: Duration::from_millis(config.retry_ms),
+            max_age: max_age
+                .and_then(TimeDelta::try_seconds)
+                .unwrap_or(TimeDelta::MAX),
+            unfinished: false,
+        }
+    }
+
+    /// Whether the last message is not done with: what comes after it is not either.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
+    pub(crate) async fn store(&self, entry: Entry) -> Result<()> {
+        match &self.way {
+            Way::Slack(_, store) => store.store(entry).await,
+            Way::Shown(_) => Ok(()),
+        }
+    }
+
+    /// Sees a stored intent through.
+    pub(crate) async fn deliver(
+        &mut self,
+        intent: &Intent,
+        youngest: Option<DateTime<Utc>>,
+        shutdown: &CancellationToken,
+    ) -> Result<Outcome> {
+        let mut failures = 0;
+        self.unfinished = true;
+        loop {
+            match self.call(intent).await? {
+                Verdict::Posted => {
+                    self.finish(Entry::Told).await?;
+                    debug!(activities = intent.ids.len(), "posted");
+                    metrics::observe_message(intent.ids.len());
+                    if failures > 0 {
+                        info!("Slack takes messages again");
+                    }
+                    return Ok(Outcome::Done);
+                }
+                Verdict::Dead(code) => {
+                    warn!(ids = ?intent.ids, "Slack will never take a message: \"{code}\". It is kept among the dead");
+                    metrics::observe_dead();
+                    let dead = Dead {
+                        ids: intent.ids.clone(),
+                        error: code,
+                        at: (self.clock)(),
+                    };
+                    self.finish(Entry::Dead(dead)).await?;
+                    return Ok(Outcome::Done);
+                }
+                Verdict::Stop(refusal) => {
+                    metrics::observe_stopped();
+                    self.store(Entry::Withdrawn).await?;
+                    return Err(refusal.error());
+                }
+                Verdict::Retry {
+                    reason,
+                    after,
+                    posted,
+                } => {
+                    metrics::observe_retry(reason);
+                    let pause = self.pause(failures, after);
+                    if failures == 0 {
+                        warn!(
+                            reason,
+                            seconds = pause.as_secs_f32(),
+                            "a call of Slack failed: it is made again"
+                        );
+                    }
+                    failures += 1;
+                    if !posted {
+                        // Known as not posted, whatever happens until the next call.
+                        self.store(Entry::Withdrawn).await?;
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(Outcome::Stopped),
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    if youngest.is_some_and(|at| (self.clock)() - at > self.max_age) {
+                        metrics::observe_left_out(LeftOut::Old);
+                        self.finish(Entry::Moved(intent.next.clone(), None)).await?;
+                        return Ok(Outcome::Done);
+                    }
+                    if !posted {
+                        self.store(Entry::Intent(intent.clone())).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn finish(&mut self, entry: Entry) -> Result<()> {
+        self.store(entry).await?;
+        self.unfinished = false;
+        Ok(())
+    }
+
+    async fn call(&mut self, intent: &Intent) -> Result<Verdict, Error> {
+        match &mut self.way {
+            Way::Slack(slack, _) => Ok(slack.post(&intent.text).await),
+            Way::Shown(show) => {
+                let message = Message {
+                    text: intent.text.clone(),
+                    ids: intent.ids.clone(),
+                };
+                show(&message)?;
+                Ok(Verdict::Posted)
+            }
+        }
+    }
+
+    /// As long as Slack asks for, or twice as long as the last time; never two notifiers at the same moment.
+    fn pause(&mut self, failures: u32, asked: Option<Duration>) -> Duration {
+        let pause = match asked {
+            Some(asked) => asked.min(LONGEST_ASKED),
+            None => {
+                let doubled = self.first_pause.saturating_mul(1 << failures.min(16));
+                doubled.min(LONGEST_PAUSE)
+            }
+        };
+        let jitter = self.rng.random_range(0.0..0.25);
+        pause + self.first_pause.min(pause).mul_f64(jitter)
+    }
+}

@@ -1,0 +1,292 @@
+use std::collections::HashSet;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use changes::{Clock, Error, ErrorKind, KafkaConfig, Result};
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::config::{Destination, InDoubt, NotifyConfig};
+use crate::deliver::{Courier, Outcome};
+use crate::journal::{Entry, Intent, Journal, Mark, Positions, peek};
+use crate::metrics;
+use crate::names::Names;
+use crate::outbox::{Batch, Outbox, Rules, Step};
+use crate::reader::{self, Beginning};
+use crate::slack::Slack;
+use crate::store::Store;
+use crate::teller::Message;
+
+/// Messages of the topic between the reader and who tells.
+const STEPS: usize = 1024;
+
+/// Time between two notes of how far reading is, while there is nothing to tell.
+const NOTES: Duration = Duration::from_secs(5);
+
+/// Size of a file of opted-out employees that is read, at most.
+const LONGEST_LIST: u64 = 1 << 20;
+
+/// Shows a message of a dry run.
+pub type Show = Box<dyn FnMut(&Message) -> Result<()> + Send + Sync>;
+
+/// What becomes of the messages.
+pub enum Delivery {
+    /// They are posted, and remembered.
+    Slack(Destination),
+    /// They are shown, and nothing is remembered.
+    Shown(Show),
+}
+
+/// When to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// When told to stop.
+    Stopped,
+    /// When everything there is was read and told.
+    End,
+}
+
+/// Tells of new activities until `shutdown`; a message on its way is seen through.
+///
+/// Slack and brokers that are away are waited for. Errors are final: what Slack refuses until somebody acts
+/// (a token, a channel), and another process that tells from the same directory (`Conflict`).
+pub async fn run(
+    kafka: KafkaConfig,
+    config: NotifyConfig,
+    delivery: Delivery,
+    timezone: &str,
+    clock: Clock,
+    until: Until,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    config.validate()?;
+    opted_out(&config)?;
+    let timezone = Tz::from_str(timezone).map_err(|_| {
+        Error::invalid(format!("source.timezone \"{timezone}\" is not a time zone"))
+            .hint("Use an IANA name, such as Europe/Paris or UTC.")
+    })?;
+    let (courier, state) = match delivery {
+        Delivery::Slack(destination) => {
+            let slack = Slack::new(&config, destination)?;
+            let journal = open(&config.path).await?;
+            let state = journal.state().clone();
+            let store = Store::new(journal);
+            (Courier::posting(slack, store, &config, &clock), state)
+        }
+        Delivery::Shown(show) => (Courier::showing(show, &config, &clock), peek(&config.path)?),
+    };
+    let stop = shutdown.child_token();
+    let _stop_when_dropped = stop.clone().drop_guard();
+    let mut teller = Teller {
+        outbox: Outbox::new(&state),
+        noted: (state.positions.clone(), state.mark),
+        names: Names::default(),
+        courier,
+        config,
+        clock,
+        shutdown,
+    };
+    if let Some(intent) = state.intent
+        && teller.settle_doubt(intent).await? == Outcome::Stopped
+    {
+        return Ok(());
+    }
+    let (sender, steps) = mpsc::channel(STEPS);
+    let beginning = Beginning {
+        positions: teller.noted.0.clone(),
+        mark: state.mark,
+        awaits_mark: teller.config.backfill_marker,
+        timezone,
+    };
+    let readers = reader::start(&kafka, beginning, teller.names.clone(), sender, &stop)?;
+    let told = teller.tell(steps, readers.activities, until).await;
+    stop.cancel();
+    let noted = teller.note().await;
+    told.and(settle(readers.names.await)).and(noted)
+}
+
+async fn open(path: &Path) -> Result<Journal> {
+    let path = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&path)).await;
+    opened.map_err(broke_off)?
+}
+
+struct Teller {
+    outbox: Outbox,
+    /// What the journal says of how far reading is.
+    noted: (Positions, Option<Mark>),
+    names: Names,
+    courier: Courier,
+    config: NotifyConfig,
+    clock: Clock,
+    shutdown: CancellationToken,
+}
+
+impl Teller {
+    /// A message that a process before this one may have posted, or not.
+    async fn settle_doubt(&mut self, intent: Intent) -> Result<Outcome> {
+        metrics::observe_in_doubt();
+        let activities = intent.ids.len();
+        let outcome = match self.config.in_doubt {
+            InDoubt::Skip => {
+                warn!(
+                    activities,
+                    "a message is in doubt: it may have been posted, and is not posted again"
+                );
+                self.courier.store(Entry::Told).await?;
+                Outcome::Done
+            }
+            InDoubt::Repeat => {
+                warn!(activities, "a message is in doubt: it is posted again");
+                self.courier.deliver(&intent, None, &self.shutdown).await?
+            }
+        };
+        if outcome == Outcome::Done {
+            self.noted.0.extend(&intent.next);
+            self.outbox.settled(&intent.ids, &intent.next);
+        }
+        Ok(outcome)
+    }
+
+    async fn tell(
+        &mut self,
+        mut steps: mpsc::Receiver<Step>,
+        mut reading: JoinHandle<Result<()>>,
+        until: Until,
+    ) -> Result<()> {
+        let mut due = Instant::now();
+        let mut notes = interval(NOTES);
+        notes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if until == Until::End && self.outbox.is_done() {
+                return Ok(());
+            }
+            metrics::observe_waiting(self.outbox.news());
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(()),
+                step = steps.recv(), if !self.outbox.is_full() => match step {
+                    Some(step) => self.outbox.push(step),
+                    None => return settle((&mut reading).await),
+                },
+                () = sleep_until(due), if self.outbox.news() > 0 => {
+                    let called = Instant::now();
+                    if self.tell_next(&mut steps).await? == Outcome::Stopped {
+                        return Ok(());
+                    }
+                    due = called + self.config.interval();
+                }
+                _ = notes.tick() => self.note().await?,
+            }
+        }
+    }
+
+    async fn tell_next(&mut self, steps: &mut mpsc::Receiver<Step>) -> Result<Outcome> {
+        // What arrived meanwhile decides whether this is a digest.
+        while !self.outbox.is_full()
+            && let Ok(step) = steps.try_recv()
+        {
+            self.outbox.push(step);
+        }
+        let now = (self.clock)();
+        let age = TimeDelta::seconds(
+            self.config
+                .max_age_seconds
+                .try_into()
+                .unwrap_or(i64::MAX / 1000),
+        );
+        let oldest = now.checked_sub_signed(age).unwrap_or_default();
+        let opted_out = opted_out(&self.config)?;
+        // The mark must be known before what rests on it.
+        if self.outbox.standing().1 != self.noted.1 {
+            self.note().await?;
+        }
+        let rules = Rules {
+            oldest,
+            opted_out: &opted_out,
+            names: &self.names,
+        };
+        let Some(batch) = self.outbox.next(&rules) else {
+            return Ok(Outcome::Done);
+        };
+        self.post(batch).await
+    }
+
+    async fn post(&mut self, batch: Batch) -> Result<Outcome> {
+        let now = (self.clock)();
+        for committed in &batch.committed {
+            let waited = (now - *committed).as_seconds_f64();
+            metrics::observe_call(waited);
+        }
+        let intent = Intent {
+            text: batch.message.text,
+            ids: batch.message.ids,
+            next: batch.next,
+        };
+        self.courier.store(Entry::Intent(intent.clone())).await?;
+        let outcome = self
+            .courier
+            .deliver(&intent, batch.youngest, &self.shutdown)
+            .await?;
+        if outcome == Outcome::Done {
+            self.noted.0.extend(intent.next);
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps how far reading is, so that a restart need not read it again.
+    async fn note(&mut self) -> Result<()> {
+        let (positions, mark) = self.outbox.standing();
+        // What a message that is not posted stands before is not done with.
+        if self.courier.is_unfinished() || (positions, mark) == (&self.noted.0, self.noted.1) {
+            return Ok(());
+        }
+        self.noted = (positions.clone(), mark);
+        let (positions, mark) = self.noted.clone();
+        self.courier.store(Entry::Moved(positions, mark)).await
+    }
+}
+
+/// The employees that nothing is told of, as configuration and file say at the moment.
+fn opted_out(config: &NotifyConfig) -> Result<HashSet<i64>> {
+    let mut ids: HashSet<i64> = config.opt_out.iter().copied().collect();
+    if config.opt_out_file.is_empty() {
+        return Ok(ids);
+    }
+    let path = &config.opt_out_file;
+    let refused = |kind, why: &str| {
+        Error::new(kind, format!("notify.opt_out_file \"{path}\" {why}"))
+            .hint("It has one employee's id a line; what follows a # is not read.")
+    };
+    let unread = |error| refused(ErrorKind::NotFound, "could not be read").caused_by(error);
+    if std::fs::metadata(path).map_err(unread)?.len() > LONGEST_LIST {
+        return Err(refused(ErrorKind::InvalidRequest, "is larger than 1 MiB"));
+    }
+    let text = std::fs::read_to_string(path).map_err(unread)?;
+    for (number, line) in text.lines().enumerate() {
+        let id = line.split('#').next().unwrap_or_default().trim();
+        if id.is_empty() {
+            continue;
+        }
+        let why = format!("has no id in line {}", number + 1);
+        let parsed = id.parse();
+        ids.insert(parsed.map_err(|_| refused(ErrorKind::InvalidRequest, &why))?);
+    }
+    Ok(ids)
+}
+
+fn settle(ended: Result<Result<()>, JoinError>) -> Result<()> {
+    match ended {
+        Ok(result) => result,
+        Err(error) => Err(broke_off(error)),
+    }
+}
+
+fn broke_off(error: JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a part of the notifier broke off").caused_by(error)
+}
