@@ -5,7 +5,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, check, completions, dlq, expectations, explain, generate, hr, ingest, maintain,
+    Context, apply, check, commute, completions, dlq, expectations, explain, generate, hr, ingest, maintain,
     notify, plan, quarantine, query, refresh, serve, sources, status, test, up, user, validate,
     why,
 };
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Sources(sources::Command),
     Hr(hr::Command),
     Generate(generate::Command),
+    Commute(commute::Command),
     Ingest(ingest::Command),
     Maintain(maintain::Command),
     Serve(serve::Command),
@@ -98,6 +99,7 @@ impl Command {
             Self::Sources(command) => command.run(context).await,
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,
+            Self::Commute(command) => Box::pin(command.run(context)).await,
             Self::Ingest(command) => command.run(context).await,
             Self::Maintain(command) => command.run(context).await,
             Self::Serve(command) => command.run(context).await,

@@ -1,5 +1,6 @@
 pub(crate) mod apply;
 pub(crate) mod check;
+pub(crate) mod commute;
 pub(crate) mod completions;
 pub(crate) mod dlq;
 pub(crate) mod expectations;

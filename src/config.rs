@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) broker: sources::broker::BrokerConfig,
     pub(crate) generator: sources::generator::GeneratorConfig,
     pub(crate) hr: sources::hr::HrConfig,
+    pub(crate) commute: sources::commute::CommuteConfig,
     pub(crate) ingest: ingest::IngestConfig,
     pub(crate) flight: flight_server::FlightConfig,
     pub(crate) http: console::HttpConfig,

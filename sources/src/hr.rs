@@ -3,7 +3,6 @@
 mod cells;
 mod config;
 mod container;
-mod diff;
 mod employee;
 mod import;
 mod sheet;

@@ -5,6 +5,7 @@
 pub mod broker;
 mod changelog;
 pub mod commute;
+mod diff;
 pub mod generator;
 pub mod hr;
 mod lsn;

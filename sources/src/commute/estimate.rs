@@ -1,8 +1,10 @@
+use serde::{Deserialize, Serialize};
+
 use super::communes::{Commune, Communes};
 use crate::spelling::words;
 
 /// A place on Earth, in degrees.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Position {
     pub latitude: f64,
     pub longitude: f64,
@@ -14,14 +16,18 @@ pub const OFFICE: Position = Position {
     longitude: 3.9290,
 };
 
+/// The same, as a provider finds it.
+pub(super) const OFFICE_ADDRESS: &str = "1362 Avenue des Platanes, 34970 Lattes, France";
+
 /// Ways by road are about 1.3 times the great circle where streets are dense and nothing bars the way.
 pub const DETOUR_FACTOR: f64 = 1.3;
 
 /// What `source` of a commute distance says for these estimates.
 pub const SOURCE: &str = "estimate";
 
-/// Why an estimate deserves a second look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a distance deserves a second look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Flag {
     /// No address.
     NoAddress,
@@ -31,6 +37,14 @@ pub enum Flag {
     AmbiguousCommune,
     /// The postcode is none of the commune's.
     PostcodeMismatch,
+    /// The provider does not find the address.
+    AddressNotFound,
+    /// The provider is not sure which place is meant.
+    AmbiguousAddress,
+    /// The provider finds no way.
+    NoRoute,
+    /// The provider's answer does not fit the commune of the address.
+    FarFromCommune,
 }
 
 impl Flag {
@@ -40,6 +54,10 @@ impl Flag {
             Self::UnknownCommune => "unknown_commune",
             Self::AmbiguousCommune => "ambiguous_commune",
             Self::PostcodeMismatch => "postcode_mismatch",
+            Self::AddressNotFound => "address_not_found",
+            Self::AmbiguousAddress => "ambiguous_address",
+            Self::NoRoute => "no_route",
+            Self::FarFromCommune => "far_from_commune",
         }
     }
 }
@@ -69,7 +87,8 @@ pub fn estimate(communes: &Communes, address: Option<&str>) -> Estimate {
     }
 }
 
-fn locate(communes: &Communes, address: &str) -> Result<Position, Flag> {
+/// The commune of an address, by its name; the postcode tells homonyms apart.
+pub(super) fn locate(communes: &Communes, address: &str) -> Result<Position, Flag> {
     let mut words = words(address);
     if words.last().is_some_and(|word| word == "france") {
         words.pop();
@@ -103,7 +122,7 @@ fn locate(communes: &Communes, address: &str) -> Result<Position, Flag> {
     }
 }
 
-fn great_circle_m(from: Position, to: Position) -> f64 {
+pub(super) fn great_circle_m(from: Position, to: Position) -> f64 {
     const EARTH_RADIUS_M: f64 = 6_371_008.8;
     let latitude = (to.latitude - from.latitude).to_radians();
     let longitude = (to.longitude - from.longitude).to_radians();

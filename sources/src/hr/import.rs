@@ -5,11 +5,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::diff::{RowChange, diff};
 use super::employee::Employee;
 use super::workbook::Workbook;
 use crate::changelog::{Row, Rows};
 use crate::commute::{self, Communes, Flag};
+use crate::diff::{RowChange, diff};
 use crate::lsn::LsnAllocator;
 use crate::publisher::Publisher;
 use crate::topics::SourceTopic;

@@ -1,5 +1,7 @@
 //! The sources against the embedded broker, through real clients.
 
+mod commute;
 mod generate;
 mod import;
 mod kafka;
+mod routes;

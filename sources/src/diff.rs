@@ -7,14 +7,14 @@ use crate::changelog::Row;
 
 /// What happened to one row between two states of its table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RowChange {
-    pub(super) key: i64,
-    pub(super) before: Option<Row>,
-    pub(super) after: Option<Row>,
+pub(crate) struct RowChange {
+    pub(crate) key: i64,
+    pub(crate) before: Option<Row>,
+    pub(crate) after: Option<Row>,
 }
 
 impl RowChange {
-    pub(super) fn op(&self) -> Op {
+    pub(crate) fn op(&self) -> Op {
         match (&self.before, &self.after) {
             (_, None) => Op::Delete,
             (None, Some(_)) => Op::Create,
@@ -22,7 +22,7 @@ impl RowChange {
         }
     }
 
-    pub(super) fn event(self, key_column: &str, lsn: i64, ts_us: i64) -> ChangeEvent {
+    pub(crate) fn event(self, key_column: &str, lsn: i64, ts_us: i64) -> ChangeEvent {
         ChangeEvent {
             op: self.op(),
             key: Map::from_iter([(key_column.to_owned(), json!(self.key))]),
@@ -35,7 +35,7 @@ impl RowChange {
 }
 
 /// The changes that lead from one state to the other, by key.
-pub(super) fn diff(before: &BTreeMap<i64, Row>, after: &BTreeMap<i64, Row>) -> Vec<RowChange> {
+pub(crate) fn diff(before: &BTreeMap<i64, Row>, after: &BTreeMap<i64, Row>) -> Vec<RowChange> {
     let gone = before
         .iter()
         .filter(|(key, _)| !after.contains_key(key))

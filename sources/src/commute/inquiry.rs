@@ -1,0 +1,102 @@
+//! Asks a provider, as often as it takes and no longer.
+
+use std::time::Duration;
+
+use changes::{Error, ErrorKind};
+use rand::Rng;
+use rand::rngs::SmallRng;
+
+use super::QUOTA;
+use super::cache::Said;
+use super::config::CommuteConfig;
+use super::estimate::{Position, great_circle_m};
+use super::provider::{Failure, Profile, Provider, quota_gone};
+
+/// Longest pause after a failed call that named none, and longest that is waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_secs(120);
+
+/// An address and a mode that nobody has asked about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Question {
+    pub(super) key: String,
+    pub(super) address: String,
+    pub(super) profile: Profile,
+    /// The middle of its commune.
+    pub(super) commune: Position,
+}
+
+/// What became of a question.
+pub(super) enum Outcome {
+    Said(Said),
+    /// No answer, this time.
+    None(&'static str),
+    /// No question will be answered until somebody acts.
+    Lasting(Error),
+}
+
+pub(super) async fn ask(
+    provider: &Provider,
+    config: &CommuteConfig,
+    question: &Question,
+    mut rng: SmallRng,
+) -> Outcome {
+    let mut failures = 0;
+    loop {
+        match provider.measure(&question.address, question.profile).await {
+            Ok(way) => {
+                return Outcome::Said(Said {
+                    metres: Some(way.metres.round()),
+                    away_m: way
+                        .from
+                        .map(|from| great_circle_m(from, question.commune).round()),
+                    flag: None,
+                });
+            }
+            Err(Failure::Flagged(flag)) => {
+                return Outcome::Said(Said {
+                    metres: None,
+                    away_m: None,
+                    flag: Some(flag),
+                });
+            }
+            Err(Failure::Lasting(error)) => return Outcome::Lasting(error),
+            Err(Failure::Passing(asked, reason)) => {
+                failures += 1;
+                if failures >= config.attempts {
+                    return match reason {
+                        QUOTA => Outcome::Lasting(quota_gone(config.provider.as_str())),
+                        reason => Outcome::None(reason),
+                    };
+                }
+                tokio::time::sleep(pause(config, failures, asked, &mut rng)).await;
+            }
+        }
+    }
+}
+
+/// As long as the provider asks for, or twice as long as the last time; never all calls at the same moment.
+fn pause(
+    config: &CommuteConfig,
+    failures: u32,
+    asked: Option<Duration>,
+    rng: &mut SmallRng,
+) -> Duration {
+    let first = Duration::from_millis(config.retry_ms);
+    let pause = match asked {
+        Some(asked) => asked.min(LONGEST_ASKED),
+        None => first
+            .saturating_mul(1 << (failures - 1).min(16))
+            .min(LONGEST_PAUSE),
+    };
+    pause + first.min(pause).mul_f64(rng.random_range(0.0..0.25))
+}
+
+/// Of a provider that answers nobody.
+pub(super) fn silent(provider: &str, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{provider} does not answer: {reason}"),
+    )
+    .hint("What was measured is kept. Run it again later; the provider's status page may say more.")
+}
