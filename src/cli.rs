@@ -5,9 +5,9 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, check, commute, completions, dlq, expectations, explain, generate, hr, ingest, maintain,
-    notify, plan, quarantine, query, refresh, serve, sources, status, test, up, user, validate,
-    why,
+    Context, apply, check, commute, completions, dlq, expectations, explain, generate, hr, ingest,
+    maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test, up, user,
+    validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.

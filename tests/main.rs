@@ -6,6 +6,7 @@ mod conformance;
 mod crash;
 mod edits;
 mod first_half_hour;
+mod notify;
 mod outsider;
 mod powerbi;
 mod processes;

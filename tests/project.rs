@@ -51,6 +51,12 @@ impl Project {
         self
     }
 
+    /// Sets a variable for every command that follows.
+    pub(crate) fn with(mut self, variable: &str, value: &str) -> Self {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
     }

@@ -97,7 +97,9 @@ impl Command {
         let columns = ["employee_id", "distance_m", "source", "flag"];
         output::table(&columns, &rows, self.output)?;
         for (id, reason) in &report.unanswered {
-            output::note(&format!("employee {id}: estimated, for want of an answer: {reason}"));
+            output::note(&format!(
+                "employee {id}: estimated, for want of an answer: {reason}"
+            ));
         }
         let flagged = report.changed.iter().filter(|row| row.flag.is_some());
         let flagged = match flagged.count() {
@@ -107,9 +109,13 @@ impl Command {
         let changed = report.changed.len();
         let (asked, unchanged, deleted) = (report.asked, report.unchanged, report.deleted);
         output::note(&if self.dry_run {
-            format!("dry run: {asked} addresses to ask about, {changed} distances known to change, nothing published")
+            format!(
+                "dry run: {asked} addresses to ask about, {changed} distances known to change, nothing published"
+            )
         } else {
-            format!("{asked} addresses asked about, {changed} distances published{flagged}, {unchanged} unchanged, {deleted} deleted")
+            format!(
+                "{asked} addresses asked about, {changed} distances published{flagged}, {unchanged} unchanged, {deleted} deleted"
+            )
         });
         Ok(())
     }
@@ -118,7 +124,10 @@ impl Command {
 fn row(measured: &Measured) -> Vec<String> {
     vec![
         measured.employee_id.to_string(),
-        measured.distance_m.map(|metres| metres.to_string()).unwrap_or_default(),
+        measured
+            .distance_m
+            .map(|metres| metres.to_string())
+            .unwrap_or_default(),
         measured.source.clone(),
         measured.flag.clone().unwrap_or_default(),
     ]
@@ -127,7 +136,9 @@ fn row(measured: &Measured) -> Vec<String> {
 fn tell(progress: Progress) {
     let Progress { done, total } = progress;
     let percent = done * 100 / total.max(1);
-    output::progress(&format!("measuring {percent} %: {done} of {total} addresses"));
+    output::progress(&format!(
+        "measuring {percent} %: {done} of {total} addresses"
+    ));
 }
 
 /// The provider's key, from a file or the environment.
