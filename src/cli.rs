@@ -5,9 +5,9 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, check, commute, completions, dlq, expectations, explain, generate, hr, ingest,
-    maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test, up, user,
-    validate, why,
+    Context, apply, cdc, check, commute, completions, dlq, expectations, explain, generate, hr,
+    ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test, up,
+    user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Hr(hr::Command),
     Generate(generate::Command),
     Commute(commute::Command),
+    Cdc(cdc::Command),
     Ingest(ingest::Command),
     Maintain(maintain::Command),
     Serve(serve::Command),
@@ -74,6 +75,7 @@ impl Command {
             | Self::Ingest(_)
             | Self::Serve(_)
             | Self::Generate(_)
+            | Self::Cdc(_)
             | Self::Notify(_) => true,
             Self::Refresh(command) => command.is_role(),
             _ => false,
@@ -100,6 +102,7 @@ impl Command {
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,
             Self::Commute(command) => Box::pin(command.run(context)).await,
+            Self::Cdc(command) => command.run(context).await,
             Self::Ingest(command) => command.run(context).await,
             Self::Maintain(command) => command.run(context).await,
             Self::Serve(command) => command.run(context).await,

@@ -1,4 +1,5 @@
 pub(crate) mod apply;
+pub(crate) mod cdc;
 pub(crate) mod check;
 pub(crate) mod commute;
 pub(crate) mod completions;

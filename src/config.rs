@@ -1,5 +1,6 @@
 mod overlay;
 mod problem;
+mod source;
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +18,15 @@ pub(crate) struct Config {
     pub(crate) sql: engine::ProjectConfig,
     pub(crate) refresh: engine::RefreshConfig,
     pub(crate) read: engine::ReaderConfig,
+    /// What of `[source]` the engine reads.
+    #[serde(skip)]
     pub(crate) source: engine::SourceConfig,
+    #[serde(rename = "source")]
+    pub(crate) database: source::SourceSection,
     pub(crate) upkeep: engine::UpkeepConfig,
     pub(crate) kafka: changes::KafkaConfig,
     pub(crate) broker: sources::broker::BrokerConfig,
+    pub(crate) cdc: sources::cdc::CdcConfig,
     pub(crate) generator: sources::generator::GeneratorConfig,
     pub(crate) hr: sources::hr::HrConfig,
     pub(crate) commute: sources::commute::CommuteConfig,
@@ -94,6 +100,7 @@ fn compose(
         .kafka
         .validate()
         .map_err(|error| Error::invalid("the section [kafka] is not valid").caused_by(error))?;
+    config.source = config.database.times();
     config.upkeep.validate()?;
     config.refresh.upkeep.clone_from(&config.upkeep);
     config.ingest.upkeep.clone_from(&config.upkeep);

@@ -3,12 +3,14 @@
 //! Every source writes the change events a database would, and keeps no state beside the topics: it reads them back.
 
 pub mod broker;
+pub mod cdc;
 mod changelog;
 pub mod commute;
 mod diff;
 pub mod generator;
 pub mod hr;
 mod lsn;
+pub mod postgres;
 mod publisher;
 mod spelling;
 pub mod topics;

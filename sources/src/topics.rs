@@ -125,3 +125,61 @@ fn unreachable(error: KafkaError) -> Error {
         .hint("Check that the brokers at kafka.brokers are reachable.")
         .caused_by(error)
 }
+
+/// Creates the topics that do not exist, with as many partitions as the brokers choose, or says which are missing.
+pub(crate) async fn ensure_named(
+    kafka: &KafkaConfig,
+    names: Vec<String>,
+    create: bool,
+) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .client(&Purpose::Administer)
+        .create()
+        .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
+    let admin = Arc::new(admin);
+    let existing = existing(Arc::clone(&admin)).await?;
+    let missing: Vec<String> = names
+        .into_iter()
+        .filter(|name| !existing.contains(name))
+        .collect();
+    let Some(first) = missing.first() else {
+        return Ok(());
+    };
+    if !create {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no topic \"{first}\""),
+        )
+        .hint("Create it on the brokers, or set cdc.create_topics = true."));
+    }
+    let of_the_broker = -1;
+    let topics: Vec<NewTopic<'_>> = missing
+        .iter()
+        .map(|name| NewTopic::new(name, of_the_broker, TopicReplication::Fixed(of_the_broker)))
+        .collect();
+    let options = AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE));
+    for result in admin
+        .create_topics(&topics, &options)
+        .await
+        .map_err(unreachable)?
+    {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                let (kind, hint) = match code {
+                    RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed => (
+                        ErrorKind::PermissionDenied,
+                        "Let this client create topics, or create it yourself and set cdc.create_topics = false.",
+                    ),
+                    _ => (ErrorKind::Unavailable, "Create it on the brokers yourself."),
+                };
+                let message = format!("could not create topic \"{topic}\"");
+                return Err(Error::new(kind, message).hint(hint).caused_by(code));
+            }
+        }
+    }
+    Ok(())
+}

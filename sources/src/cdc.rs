@@ -1,0 +1,23 @@
+//! Change data capture of a PostgreSQL: its logical replication, written to Kafka as Debezium writes it.
+//!
+//! The slot is the offset: PostgreSQL hears of a position once Kafka has acknowledged everything before it. What a slot
+//! cannot say (which tables are loaded, the generation) is in a small file; without it, tables are only loaded again.
+
+mod capture;
+mod catalogue;
+mod config;
+mod envelope;
+mod kind;
+mod metrics;
+mod pgoutput;
+mod sink;
+mod slot;
+mod snapshot;
+mod state;
+mod stream;
+mod table;
+mod text;
+
+pub use capture::{CdcOptions, Plan, PlannedTable, Progress, Report, plan, run};
+pub use config::CdcConfig;
+pub use kind::{Decimals, Times};

@@ -1,0 +1,458 @@
+//! Changes as they are committed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use changes::{Clock, Error, ErrorKind, Op, Result};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::catalogue::{self, Published};
+use super::config::CdcConfig;
+use super::envelope::{Change, Image, Origin, Writer};
+use super::pgoutput::{Message, Old, Relation, Tuple};
+use super::sink::{Outgoing, Sink};
+use super::table::Table;
+use super::{metrics, slot};
+use crate::postgres::{Connection, Lsn, Replication, Update};
+
+/// Why a stream ended, other than by an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Stopped,
+    /// Tables joined or left the publication.
+    TablesChanged,
+}
+
+/// Reads the slot's changes and writes them.
+pub(super) struct Stream<'a> {
+    pub(super) replication: Replication,
+    /// For the catalogue.
+    pub(super) control: Connection,
+    pub(super) config: &'a CdcConfig,
+    pub(super) prefix: &'a str,
+    pub(super) clock: &'a Clock,
+    pub(super) sink: &'a Sink,
+    pub(super) published: Vec<Published>,
+    /// By `schema.table`: commits before it are loaded already.
+    pub(super) loaded: BTreeMap<String, Lsn>,
+    /// Everything before it is acknowledged to PostgreSQL.
+    pub(super) safe: Lsn,
+    pub(super) shutdown: CancellationToken,
+    pub(super) written: u64,
+}
+
+/// How often PostgreSQL hears how far Kafka is.
+const WORD_EVERY: Duration = Duration::from_millis(200);
+/// PostgreSQL hears of us at least this often, whatever there is to say.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Updates handled between two looks at the clock.
+const BURST: u32 = 256;
+/// How long a shutdown waits for Kafka.
+const GRACE: Duration = Duration::from_secs(3);
+
+struct Known {
+    table: Table,
+    as_of: Lsn,
+}
+
+#[derive(Default)]
+struct Transaction {
+    commit: Lsn,
+    committed_us: i64,
+    id: u32,
+}
+
+/// What is known of the stream so far.
+struct Position {
+    /// None for a table that has left the publication since.
+    relations: HashMap<u32, Option<Known>>,
+    transaction: Option<Transaction>,
+    after_commit: Lsn,
+    writer: Writer,
+    events: HashMap<u32, u64>,
+    said: Instant,
+    looked: Instant,
+}
+
+impl Stream<'_> {
+    pub(super) async fn run(&mut self) -> Result<End> {
+        let mut position = Position {
+            relations: HashMap::new(),
+            transaction: None,
+            after_commit: self.safe,
+            writer: Writer::default(),
+            events: HashMap::new(),
+            said: Instant::now(),
+            looked: Instant::now(),
+        };
+        let mut ticker = tokio::time::interval(WORD_EVERY);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shutdown = self.shutdown.clone();
+        let mut burst = 0;
+        loop {
+            let ready = if burst < BURST {
+                self.replication.buffered()?
+            } else {
+                None
+            };
+            let update = match ready {
+                Some(update) => {
+                    burst += 1;
+                    Some(update)
+                }
+                None if burst >= BURST && !shutdown.is_cancelled() => {
+                    burst = 0;
+                    None
+                }
+                None => {
+                    burst = 0;
+                    tokio::select! {
+                        biased;
+                        () = shutdown.cancelled() => return self.stop().await,
+                        _ = ticker.tick() => None,
+                        update = self.replication.next() => Some(update?),
+                    }
+                }
+            };
+            let end = match update {
+                Some(update) => self.take(update, &mut position).await?,
+                None => self.tick(&mut position).await?,
+            };
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// What Kafka acknowledges in time, PostgreSQL need not send again.
+    async fn stop(&mut self) -> Result<End> {
+        if let Ok(Ok(Some(safe))) = tokio::time::timeout(GRACE, self.sink.drain()).await {
+            self.safe = self.safe.max(safe);
+        }
+        self.replication.acknowledge(self.safe).await?;
+        Ok(End::Stopped)
+    }
+
+    async fn tick(&mut self, position: &mut Position) -> Result<Option<End>> {
+        let moved = self.sink.safe()?;
+        if let Some(safe) = moved {
+            self.safe = self.safe.max(safe);
+        }
+        if moved.is_some() || position.said.elapsed() > SIGN_OF_LIFE {
+            self.say(position).await?;
+        }
+        for (relation, events) in position.events.drain() {
+            if let Some(Some(known)) = position.relations.get(&relation) {
+                metrics::wrote(events, &known.table.name());
+            }
+        }
+        if position.transaction.is_none()
+            && position.looked.elapsed() > Duration::from_secs(self.config.look_seconds)
+        {
+            position.looked = Instant::now();
+            slot::observe(&mut self.control, &self.config.slot).await?;
+            let published =
+                catalogue::published(&mut self.control, &self.config.publication).await?;
+            if published != self.published {
+                return Ok(Some(End::TablesChanged));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn say(&mut self, position: &mut Position) -> Result<()> {
+        position.said = Instant::now();
+        self.replication.acknowledge(self.safe).await
+    }
+
+    async fn take(&mut self, update: Update, position: &mut Position) -> Result<Option<End>> {
+        let (at, data) = match update {
+            Update::KeepAlive { end, answer } => {
+                // Nothing of ours is in what was passed over, so that an idle slot keeps no log.
+                if position.transaction.is_none() && self.sink.is_idle() {
+                    if let Some(safe) = self.sink.safe()? {
+                        self.safe = self.safe.max(safe);
+                    }
+                    self.safe = self.safe.max(end);
+                }
+                if answer {
+                    self.say(position).await?;
+                }
+                return Ok(None);
+            }
+            Update::Data { at, data } => (at, data),
+        };
+        match Message::decode(data)? {
+            Message::Begin {
+                commit,
+                committed_us,
+                transaction,
+            } => {
+                position.transaction = Some(Transaction {
+                    commit,
+                    committed_us,
+                    id: transaction,
+                });
+            }
+            Message::Commit { end } => {
+                position.transaction = None;
+                position.after_commit = end;
+                self.sink.reach(end);
+            }
+            Message::Relation(relation) => return self.announced(position, relation).await,
+            Message::Insert { relation, new } => {
+                self.inserted(position, at, relation, &new).await?
+            }
+            Message::Update { relation, old, new } => {
+                self.updated(position, at, relation, old.as_ref(), &new)
+                    .await?;
+            }
+            Message::Delete { relation, old } => self.deleted(position, at, relation, &old).await?,
+            Message::Truncate { relations } => {
+                for relation in relations {
+                    let change = Change {
+                        op: Op::Truncate,
+                        before: None,
+                        after: None,
+                    };
+                    self.write(position, at, relation, None, &change, None)
+                        .await?;
+                }
+            }
+            Message::Other => {}
+        }
+        Ok(None)
+    }
+
+    async fn announced(
+        &mut self,
+        position: &mut Position,
+        relation: Relation,
+    ) -> Result<Option<End>> {
+        let (id, name) = (
+            relation.id,
+            format!("{}.{}", relation.schema, relation.table),
+        );
+        let known = match self.loaded.get(&name).copied() {
+            Some(as_of) => {
+                let table =
+                    catalogue::described(&mut self.control, relation, self.prefix, self.config)
+                        .await?;
+                Some(Known { table, as_of })
+            }
+            None => {
+                let published =
+                    catalogue::published(&mut self.control, &self.config.publication).await?;
+                if published.iter().any(|table| table.name() == name) {
+                    // It joined the publication since the last look; what it has must be loaded first.
+                    return Ok(Some(End::TablesChanged));
+                }
+                None
+            }
+        };
+        position.relations.insert(id, known);
+        Ok(None)
+    }
+
+    async fn inserted(
+        &mut self,
+        position: &mut Position,
+        at: Lsn,
+        relation: u32,
+        new: &Tuple,
+    ) -> Result<()> {
+        let change = Change {
+            op: Op::Create,
+            before: None,
+            after: Some(Image::Whole(new)),
+        };
+        self.write(position, at, relation, Some(new), &change, None)
+            .await
+    }
+
+    async fn updated(
+        &mut self,
+        position: &mut Position,
+        at: Lsn,
+        relation: u32,
+        old: Option<&Old>,
+        new: &Tuple,
+    ) -> Result<()> {
+        let Some(known) = position.relations.get(&relation).ok_or_else(unannounced)? else {
+            return Ok(());
+        };
+        let whole = old.filter(|old| old.whole).map(|old| &old.tuple);
+        let has_moved = |old: &&Old| {
+            known
+                .table
+                .key
+                .iter()
+                .any(|at| old.tuple.get(*at) != new.get(*at))
+        };
+        let after = Image::Over { new, old: whole };
+        let Some(from) = old.filter(has_moved) else {
+            let change = Change {
+                op: Op::Update,
+                before: whole.map(Image::Whole),
+                after: Some(after),
+            };
+            return self
+                .write(position, at, relation, Some(new), &change, None)
+                .await;
+        };
+        // Another key is another row: the old one goes, the new one comes.
+        let [new_key, old_key] =
+            [new, &from.tuple].map(|tuple| Writer::default().bare_key(&known.table, tuple));
+        let gone = Change {
+            op: Op::Delete,
+            before: Some(before(from)),
+            after: None,
+        };
+        let header = Some(("__debezium.newkey", new_key.as_slice()));
+        self.write(position, at, relation, Some(&from.tuple), &gone, header)
+            .await?;
+        let come = Change {
+            op: Op::Create,
+            before: None,
+            after: Some(after),
+        };
+        let header = Some(("__debezium.oldkey", old_key.as_slice()));
+        self.write(position, at, relation, Some(new), &come, header)
+            .await
+    }
+
+    async fn deleted(
+        &mut self,
+        position: &mut Position,
+        at: Lsn,
+        relation: u32,
+        old: &Old,
+    ) -> Result<()> {
+        let change = Change {
+            op: Op::Delete,
+            before: Some(before(old)),
+            after: None,
+        };
+        self.write(position, at, relation, Some(&old.tuple), &change, None)
+            .await
+    }
+
+    /// Writes the change, and after a delete its tombstone, unless the table's load has it.
+    async fn write(
+        &mut self,
+        position: &mut Position,
+        at: Lsn,
+        relation: u32,
+        key: Option<&Tuple>,
+        change: &Change<'_>,
+        header: Option<(&'static str, &[u8])>,
+    ) -> Result<()> {
+        let Position {
+            relations,
+            transaction,
+            writer,
+            events,
+            after_commit,
+            said,
+            ..
+        } = position;
+        let Some(known) = relations.get(&relation).ok_or_else(unannounced)? else {
+            return Ok(());
+        };
+        let transaction = transaction.as_ref().ok_or_else(unannounced)?;
+        if transaction.commit < known.as_of {
+            return Ok(());
+        }
+        let origin = Origin {
+            at,
+            after_commit: Some(*after_commit),
+            transaction: i64::from(transaction.id),
+            committed_us: transaction.committed_us,
+            snapshot: "false",
+        };
+        writer.write_value(
+            &known.table,
+            change,
+            &origin,
+            (self.clock)().timestamp_micros(),
+        );
+        if let Some(key) = key {
+            writer.write_key(&known.table, key);
+        }
+        let message = Outgoing {
+            topic: &known.table.topic,
+            key: key.is_some().then_some(writer.key.as_slice()),
+            value: Some(&writer.value),
+            header,
+        };
+        send(self.sink, &mut self.replication, &message, self.safe, said).await?;
+        if change.op == Op::Delete && self.config.tombstones {
+            let tombstone = Outgoing {
+                value: None,
+                ..message
+            };
+            send(
+                self.sink,
+                &mut self.replication,
+                &tombstone,
+                self.safe,
+                said,
+            )
+            .await?;
+        }
+        *events.entry(relation).or_default() += 1;
+        self.written += 1;
+        if !writer.unreadable.is_empty() {
+            tell_unreadable(&known.table, &mut writer.unreadable);
+        }
+        Ok(())
+    }
+}
+
+/// Waits for room, and keeps PostgreSQL from giving up on us meanwhile.
+async fn send(
+    sink: &Sink,
+    replication: &mut Replication,
+    message: &Outgoing<'_>,
+    safe: Lsn,
+    said: &mut Instant,
+) -> Result<()> {
+    while !sink.try_send(message)? {
+        sink.room().await;
+        if said.elapsed() > SIGN_OF_LIFE {
+            *said = Instant::now();
+            replication.acknowledge(safe).await?;
+        }
+    }
+    Ok(())
+}
+
+fn before(old: &Old) -> Image<'_> {
+    if old.whole {
+        Image::Whole(&old.tuple)
+    } else {
+        Image::Key(&old.tuple)
+    }
+}
+
+fn tell_unreadable(table: &Table, unreadable: &mut Vec<usize>) {
+    metrics::could_not_read(unreadable.len() as u64, &table.name());
+    let columns: BTreeSet<usize> = unreadable.drain(..).collect();
+    for column in columns {
+        // The value stays out of the log.
+        warn!(
+            table = table.name(),
+            column = table.columns[column].name(),
+            "a value of no known form is written as null"
+        );
+    }
+}
+
+fn unannounced() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "PostgreSQL sent a change of a table that it did not announce",
+    )
+}

@@ -1,0 +1,179 @@
+//! A real Kafka, and a real Debezium in Kafka Connect.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use changes::{KafkaConfig, Purpose};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The folder of jars; none where Java or Maven is not there.
+pub(crate) fn jars() -> Option<PathBuf> {
+    std::env::var_os("SPORTLAKE_TEST_KAFKA").map(PathBuf::from)
+}
+
+/// A broker in KRaft mode. Ends with its owner.
+pub(crate) struct RealKafka {
+    pub(crate) config: KafkaConfig,
+    _process: Child,
+}
+
+impl RealKafka {
+    pub(crate) async fn start(jars: &Path, folder: &Path) -> Self {
+        let [port, controller] = free_ports();
+        let folder = folder.join("kafka");
+        let data = folder.join("data");
+        std::fs::create_dir_all(&data).expect("a folder");
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\nnum.partitions=3\n\
+             offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             transaction.state.log.num.partitions=1\ngroup.initial.rebalance.delay.ms=0\n\
+             log.cleaner.dedupe.buffer.size=4194304\nbroker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n",
+            data.display()
+        );
+        std::fs::write(folder.join("server.properties"), properties).expect("written");
+        // What StorageTool would write, without a JVM for it.
+        let meta = "version=1\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nnode.id=1\ndirectory.id=ZkU3OEVBNTcwNTJENDM2Qg\n";
+        std::fs::write(data.join("meta.properties"), meta).expect("written");
+        let process = java(
+            jars,
+            &folder,
+            "-Xmx256m",
+            &["kafka.Kafka", "server.properties"],
+        );
+        let config = KafkaConfig::default().with_brokers(format!("127.0.0.1:{port}"));
+        let mut client = config.client(&Purpose::Consume);
+        client.set("log_level", "0");
+        let consumer: BaseConsumer = client.create().expect("a client");
+        let answers = tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
+            while consumer
+                .fetch_metadata(None, Duration::from_secs(1))
+                .is_err()
+            {
+                assert!(started.elapsed() < PATIENCE, "Kafka does not answer");
+            }
+        });
+        answers.await.expect("it answers");
+        Self {
+            config,
+            _process: process,
+        }
+    }
+}
+
+/// A Connect worker. Ends with its owner.
+pub(crate) struct Connect {
+    port: u16,
+    _process: Child,
+}
+
+impl Connect {
+    pub(crate) async fn start(jars: &Path, folder: &Path, kafka: &KafkaConfig) -> Self {
+        let [port, _] = free_ports();
+        let folder = folder.join("connect");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut properties = format!(
+            "bootstrap.servers={}\ngroup.id=connect\nlisteners=http://127.0.0.1:{port}\n\
+             rest.advertised.host.name=127.0.0.1\nkey.converter=org.apache.kafka.connect.json.JsonConverter\n\
+             value.converter=org.apache.kafka.connect.json.JsonConverter\noffset.flush.interval.ms=1000\n\
+             plugin.discovery=service_load\n",
+            kafka.brokers
+        );
+        for (kind, topic) in [
+            ("config", "connect_configs"),
+            ("offset", "connect_offsets"),
+            ("status", "connect_statuses"),
+        ] {
+            properties +=
+                &format!("{kind}.storage.topic={topic}\n{kind}.storage.replication.factor=1\n");
+        }
+        properties += "offset.storage.partitions=1\nstatus.storage.partitions=1\n";
+        std::fs::write(folder.join("connect.properties"), properties).expect("written");
+        let arguments = [
+            "org.apache.kafka.connect.cli.ConnectDistributed",
+            "connect.properties",
+        ];
+        let process = java(jars, &folder, "-Xmx384m", &arguments);
+        let connect = Self {
+            port,
+            _process: process,
+        };
+        connect
+            .until("/connectors", |status, _| status == 200)
+            .await;
+        connect
+    }
+
+    /// Makes a connector, or changes it, and waits until its task runs.
+    pub(crate) async fn register(&self, name: &str, config: &serde_json::Value) {
+        let path = format!("/connectors/{name}/config");
+        let (status, answer) = self
+            .call("PUT", &path, &config.to_string())
+            .await
+            .expect("it answers");
+        assert!(matches!(status, 200 | 201), "{status} {answer}");
+        self.until(&format!("/connectors/{name}/status"), |_, answer| {
+            assert!(!answer.contains("FAILED"), "{answer}");
+            answer.contains(r#""tasks":[{"#) && answer.matches("RUNNING").count() == 2
+        })
+        .await;
+    }
+
+    async fn until(&self, path: &str, ready: impl Fn(u16, &str) -> bool) {
+        let started = Instant::now();
+        loop {
+            if let Some((status, answer)) = self.call("GET", path, "").await
+                && ready(status, &answer)
+            {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "Connect does not answer");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: connect\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+}
+
+fn java(jars: &Path, folder: &Path, heap: &str, arguments: &[&str]) -> Child {
+    let log = std::fs::File::create(folder.join("log")).expect("a file");
+    Command::new("java")
+        .args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(format!("{}/*", jars.display()))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().expect("a file"))
+        .stdout(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("Java starts")
+}
+
+fn free_ports() -> [u16; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}

@@ -1,0 +1,13 @@
+//! Capture of a real PostgreSQL's changes, judged by what a consumer of the topics finds.
+//!
+//! `SPORTLAKE_TEST_POSTGRES` names the folder of PostgreSQL's programs; without it these tests do nothing, and
+//! `tests/run` says so.
+
+mod debezium;
+mod follow;
+mod java;
+mod kafka;
+mod node;
+mod postgres;
+mod proof;
+mod refusals;
