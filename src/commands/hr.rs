@@ -23,7 +23,7 @@ enum Action {
     Import(Import),
 }
 
-/// Publish what changed since the last import, beside a running `up` or without one
+/// Publish what changed since the last import: to source.postgres where one is configured, else to the topics
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -68,13 +68,19 @@ impl Import {
             yes: self.yes,
             dry_run: self.dry_run,
         };
-        let report = with_kafka(context, async |kafka| {
-            sources::topics::ensure(&kafka).await?;
-            let lsn = lsn(&context.config)?;
-            let clock = context.clock.clone();
-            Ok(hr::import(&kafka, &lsn, workbook, options, clock).await?)
-        })
-        .await?;
+        let clock = context.clock.clone();
+        // A database that is configured is the source: its capture tells the topics.
+        let report = match context.config.database.postgres()? {
+            Some(address) => hr::import_into(&address, workbook, options, clock).await?,
+            None => {
+                with_kafka(context, async |kafka| {
+                    sources::topics::ensure(&kafka).await?;
+                    let lsn = lsn(&context.config)?;
+                    Ok(hr::import(&kafka, &lsn, workbook, options, clock).await?)
+                })
+                .await?
+            }
+        };
         self.print(&report)
     }
 

@@ -46,7 +46,7 @@ pub struct ImportReport {
     pub flagged: Vec<(i64, Flag)>,
     /// Rows of the sports workbook whose employee is in no row of the other; they are left out.
     pub sports_without_employee: usize,
-    /// Change events published; 0 in a dry run.
+    /// Changes published, or written to the database; 0 in a dry run.
     pub published: usize,
 }
 
@@ -107,12 +107,12 @@ pub async fn import(
     Ok(report)
 }
 
-/// What the topics say before the import.
+/// What the topics, or the database, say before the import.
 #[derive(Default)]
-struct Known {
-    employees: Rows,
-    declared_sports: Rows,
-    commute_distances: Rows,
+pub(super) struct Known {
+    pub(super) employees: Rows,
+    pub(super) declared_sports: Rows,
+    pub(super) commute_distances: Rows,
 }
 
 impl Known {
@@ -129,13 +129,13 @@ impl Known {
     }
 }
 
-struct Plan {
+pub(super) struct Plan {
     /// Of employees, declared sports and commute distances, in this order.
-    changes: [Vec<RowChange>; 3],
-    report: ImportReport,
+    pub(super) changes: [Vec<RowChange>; 3],
+    pub(super) report: ImportReport,
 }
 
-fn plan(known: &Known, workbook: &Workbook, now: DateTime<Utc>) -> Plan {
+pub(super) fn plan(known: &Known, workbook: &Workbook, now: DateTime<Utc>) -> Plan {
     let employees: BTreeMap<i64, Row> = workbook
         .employees
         .iter()
@@ -243,7 +243,7 @@ fn count(changes: &[RowChange], rows: usize) -> TableChanges {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of employees are small")]
-fn refuse_mass_deletion(deleted: usize, known: usize) -> Result<()> {
+pub(super) fn refuse_mass_deletion(deleted: usize, known: usize) -> Result<()> {
     let share = deleted as f64 / known.max(1) as f64;
     if share <= MAX_DELETED_SHARE {
         return Ok(());

@@ -5,6 +5,7 @@
 
 mod debezium;
 mod follow;
+mod import;
 mod java;
 mod kafka;
 mod node;
