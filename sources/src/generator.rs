@@ -6,11 +6,14 @@
 mod activity;
 mod backfill;
 mod config;
+mod database;
 mod discipline;
 mod live;
+mod pace;
 mod resume;
 mod roster;
 mod run;
 
 pub use config::GeneratorConfig;
+pub use database::run_into;
 pub use run::{GeneratorReport, Progress, run};

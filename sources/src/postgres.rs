@@ -13,7 +13,7 @@ mod wire;
 pub use address::Address;
 pub use connection::{Connection, Row};
 pub use problem::ServerError;
-pub(crate) use problem::sqlstate;
+pub(crate) use problem::{sqlstate, without_tables};
 pub use replication::{Lsn, Replication, Update};
 
 /// The text as a literal of SQL.

@@ -8,7 +8,7 @@ use super::{Context, lsn};
 use crate::kafka::with_kafka;
 use crate::output;
 
-/// Play the sport application: a year of activities once, then live ones until stopped
+/// Play the sport application, on source.postgres where one is configured: a year of activities once, then live ones
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -35,16 +35,21 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let generator = self.applied_to(context.config.generator.clone());
-        let report = with_kafka(&context, async |kafka| {
-            sources::topics::ensure(&kafka).await?;
-            let lsn = lsn(&context.config)?;
-            let stop = context.shutdown.token();
-            let clock = context.clock.clone();
-            let told = Teller::default();
-            let tell = move |progress| told.tell(progress);
-            Ok(generator::run(&kafka, &lsn, generator, clock, stop, tell).await?)
-        })
-        .await?;
+        let (stop, clock) = (context.shutdown.token(), context.clock.clone());
+        let told = Teller::default();
+        let tell = move |progress| told.tell(progress);
+        // A database that is configured is the source: its capture tells the topics.
+        let report = match context.config.database.postgres()? {
+            Some(address) => generator::run_into(&address, generator, clock, stop, tell).await?,
+            None => {
+                with_kafka(&context, async |kafka| {
+                    sources::topics::ensure(&kafka).await?;
+                    let lsn = lsn(&context.config)?;
+                    Ok(generator::run(&kafka, &lsn, generator, clock, stop, tell).await?)
+                })
+                .await?
+            }
+        };
         output::note(&format!(
             "{} events of the first load and {} live ones published",
             report.backfill, report.live

@@ -1,7 +1,6 @@
 use std::time::{Duration, Instant};
 
 use changes::{ChangeEvent, Clock, Error, ErrorKind, KafkaConfig, Op, Result};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -9,6 +8,7 @@ use super::activity::{Activity, event};
 use super::backfill::{Stamp, Step, steps};
 use super::config::GeneratorConfig;
 use super::live::Live;
+use super::pace::Pace;
 use super::resume::{HEADER, Loaded, Mark, Phase, Start, Tail};
 use super::roster::Roster;
 use crate::lsn::LsnAllocator;
@@ -16,11 +16,9 @@ use crate::publisher::Publisher;
 use crate::topics::SourceTopic;
 
 /// Steps of the first load between two acknowledgements.
-const BATCH: usize = 500;
-/// Ticks a second, at most; faster rates put several events in one.
-const MAX_TICKS: f64 = 20.0;
+pub(super) const BATCH: usize = 500;
 /// How old the knowledge of who works here may be.
-const ROSTER_AGE: Duration = Duration::from_secs(60);
+pub(super) const ROSTER_AGE: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for the broker.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -194,17 +192,13 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
         if self.config.rate == 0.0 {
             return Ok(());
         }
-        let ticks = self.config.rate.min(MAX_TICKS);
-        let a_tick = self.config.rate / ticks;
-        let mut interval = tokio::time::interval(Duration::from_secs_f64(1.0 / ticks));
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = Pace::new(self.config.rate);
         let mut read_at = Instant::now();
-        let mut due = 0.0;
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
-                _ = interval.tick() => {}
-            }
+                due = pace.tick() => due,
+            };
             if read_at.elapsed() > ROSTER_AGE {
                 match Roster::read(&self.kafka, self.config.seed).await {
                     Ok(newer) => roster = newer,
@@ -212,12 +206,9 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
                 }
                 read_at = Instant::now();
             }
-            due += a_tick;
-            let mut changes = Vec::new();
-            while due >= 1.0 {
-                due -= 1.0;
-                changes.extend(live.next(&roster, (self.clock)()));
-            }
+            let changes: Vec<_> = (0..due)
+                .filter_map(|_| live.next(&roster, (self.clock)()))
+                .collect();
             report.live += changes.len() as u64;
             let mark = Mark {
                 phase: Phase::Live,
@@ -266,7 +257,7 @@ impl Step {
 }
 
 /// The first id that the load does not give.
-fn next_id(stamp: &Stamp, steps: &[Step]) -> i64 {
+pub(super) fn next_id(stamp: &Stamp, steps: &[Step]) -> i64 {
     let ids = steps.iter().filter_map(|step| step.after.as_ref());
     ids.map(|activity| activity.id + 1)
         .fold(stamp.first_id, i64::max)

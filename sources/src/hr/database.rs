@@ -8,7 +8,7 @@ use super::import::{ImportOptions, ImportReport, Known, plan, refuse_mass_deleti
 use super::workbook::Workbook;
 use crate::changelog::{Row, Rows};
 use crate::diff::RowChange;
-use crate::postgres::{Address, Connection, sqlstate};
+use crate::postgres::{Address, Connection, sqlstate, without_tables};
 
 /// A table, its columns as the topics have them, and how each is read and written.
 struct Table {
@@ -206,18 +206,6 @@ impl Table {
             }
             _ => error,
         }
-    }
-}
-
-fn without_tables(error: Error) -> Error {
-    match sqlstate(&error) {
-        Some("42P01") => Error::new(
-            ErrorKind::NotFound,
-            "the database lacks the tables of the sport project",
-        )
-        .hint("Make them: psql -f docker/postgres/01-sportsdb.sql.")
-        .caused_by(error),
-        _ => error,
     }
 }
 

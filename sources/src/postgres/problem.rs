@@ -116,3 +116,16 @@ pub(crate) fn sqlstate(error: &Error) -> Option<&str> {
     let cause = std::error::Error::source(error)?;
     Some(cause.downcast_ref::<ServerError>()?.code.as_str())
 }
+
+/// Says how the tables of the sport project are made, where they are not there.
+pub(crate) fn without_tables(error: Error) -> Error {
+    match sqlstate(&error) {
+        Some("42P01") => Error::new(
+            ErrorKind::NotFound,
+            "the database lacks the tables of the sport project",
+        )
+        .hint("Make them: psql -f docker/postgres/01-sportsdb.sql.")
+        .caused_by(error),
+        _ => error,
+    }
+}

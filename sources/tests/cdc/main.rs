@@ -5,6 +5,7 @@
 
 mod debezium;
 mod follow;
+mod generate;
 mod import;
 mod java;
 mod kafka;
