@@ -21,7 +21,9 @@ pub(crate) fn jars() -> Option<PathBuf> {
 /// A broker in KRaft mode. Ends with its owner.
 pub(crate) struct RealKafka {
     pub(crate) config: KafkaConfig,
-    _process: Child,
+    jars: PathBuf,
+    folder: PathBuf,
+    process: Child,
 }
 
 impl RealKafka {
@@ -45,14 +47,26 @@ impl RealKafka {
         // What StorageTool would write, without a JVM for it.
         let meta = "version=1\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nnode.id=1\ndirectory.id=ZkU3OEVBNTcwNTJENDM2Qg\n";
         std::fs::write(data.join("meta.properties"), meta).expect("written");
-        let process = java(
-            jars,
-            &folder,
-            "-Xmx256m",
-            &["kafka.Kafka", "server.properties"],
-        );
-        let config = KafkaConfig::default().with_brokers(format!("127.0.0.1:{port}"));
-        let mut client = config.client(&Purpose::Consume);
+        let process = spawn(jars, &folder);
+        let kafka = Self {
+            config: KafkaConfig::default().with_brokers(format!("127.0.0.1:{port}")),
+            jars: jars.to_owned(),
+            folder,
+            process,
+        };
+        kafka.answers().await;
+        kafka
+    }
+
+    /// Ends it with SIGKILL, and starts it again.
+    pub(crate) async fn crash(&mut self) {
+        self.process.kill().await.expect("killed");
+        self.process = spawn(&self.jars, &self.folder);
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        let mut client = self.config.client(&Purpose::Consume);
         client.set("log_level", "0");
         let consumer: BaseConsumer = client.create().expect("a client");
         let answers = tokio::task::spawn_blocking(move || {
@@ -65,11 +79,16 @@ impl RealKafka {
             }
         });
         answers.await.expect("it answers");
-        Self {
-            config,
-            _process: process,
-        }
     }
+}
+
+fn spawn(jars: &Path, folder: &Path) -> Child {
+    java(
+        jars,
+        folder,
+        "-Xmx256m",
+        &["kafka.Kafka", "server.properties"],
+    )
 }
 
 /// A Connect worker. Ends with its owner.

@@ -129,17 +129,11 @@ fn capture_for_another_test() {
             look_seconds: 1,
             ..CdcConfig::default()
         };
-        // Whoever started it starts it again when it gives up.
-        let options = CdcOptions::default();
-        let _ = cdc::run(
-            &kafka,
-            &address,
-            &config,
-            options,
-            clock(),
-            CancellationToken::new(),
-            |_| {},
-        )
-        .await;
+        // A supervisor starts again what gave up: a first start has no patience.
+        loop {
+            let (options, never) = (CdcOptions::default(), CancellationToken::new());
+            let _ = cdc::run(&kafka, &address, &config, options, clock(), never, |_| {}).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     });
 }

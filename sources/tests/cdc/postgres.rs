@@ -2,6 +2,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,14 @@ impl Server {
             "-U",
             "postgres",
         ]);
-        command.args(["-p", &self.port.to_string(), "-d", database, "-c", sql]);
+        // A file, because arguments are limited.
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{}.sql", FILES.fetch_add(1, Ordering::Relaxed));
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, sql).expect("written");
+        command
+            .args(["-p", &self.port.to_string(), "-d", database, "-f"])
+            .arg(&file);
         let output = command.output().expect("psql runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{sql}\n{stderr}");
