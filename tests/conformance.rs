@@ -1,5 +1,5 @@
 //! The clients people use, each with its own driver against the real program: Python by ADBC, the calls of the ODBC
-//! driver, JDBC of two versions, the SQL of Power BI beside DuckDB. A client that this machine lacks is named.
+//! driver, JDBC of two versions, those of Grafana's plugin, the SQL of Power BI beside DuckDB. A client that this machine lacks is named.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -68,6 +68,10 @@ fn every_client_gets_what_it_needs() {
         python(script, &address);
     }
     jdbc(&address);
+    if let Some(grafana) = std::env::var_os("SPORTLAKE_TEST_GRAFANA") {
+        let address = address.trim_start_matches("grpc://");
+        passes(Command::new(grafana).args(["conformance", address]));
+    }
 
     serve.signal(Signal::SIGINT);
     serve.end();

@@ -2,6 +2,7 @@
 
 mod broker;
 mod cli;
+mod client_sign_in;
 mod conformance;
 mod crash;
 mod edits;

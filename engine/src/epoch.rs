@@ -68,6 +68,9 @@ pub struct TableState {
     pub rows: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Descriptions of columns, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub column_notes: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
     /// Fingerprint of the query that made it; empty for bronze.
@@ -154,6 +157,7 @@ impl TableState {
             reason: None,
             rows: None,
             description: None,
+            column_notes: BTreeMap::new(),
             key: Vec::new(),
             query: String::new(),
             attempt: String::new(),

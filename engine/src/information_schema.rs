@@ -169,7 +169,11 @@ impl InformationSchema {
                 }),
             )
             .nothing("interval_type", rows.len())
-            .nothing("column_comment", rows.len())
+            .text(
+                "column_comment",
+                rows.iter()
+                    .map(|row| row.0.column_notes.get(row.2.name()).map(String::as_str)),
+            )
     }
 
     fn keyed(&self) -> impl Iterator<Item = &TableInfo> + Clone {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -362,6 +362,8 @@ pub struct TableInfo {
     pub name: String,
     pub kind: TableKind,
     pub description: Option<String>,
+    /// Descriptions of the columns that have one, by name.
+    pub column_notes: BTreeMap<String, String>,
     pub arrow: SchemaRef,
     /// Columns of the key, in order; empty when none is declared.
     pub key: Vec<String>,
@@ -381,6 +383,13 @@ impl TableInfo {
 
     fn new(name: &TableName, provider: &dyn TableProvider, manifest: &Manifest) -> Self {
         let state = manifest.tables.get(name);
+        // Of the columns that the session sees, and no others.
+        let columns = provider.schema();
+        let notes = columns.fields().iter().filter_map(|field| {
+            let note = state?.column_notes.get(field.name())?;
+            Some((field.name().clone(), note.clone()))
+        });
+        let notes = notes.collect();
         Self {
             catalog: CATALOG.to_owned(),
             schema: name.schema().to_owned(),
@@ -393,7 +402,8 @@ impl TableInfo {
                 Some(state) => state.description.clone(),
                 None => system::description(name).map(str::to_owned),
             },
-            arrow: Arc::new(Schema::new(provider.schema().fields().clone())),
+            column_notes: notes,
+            arrow: Arc::new(Schema::new(columns.fields().clone())),
             key: state.map(|state| state.key.clone()).unwrap_or_default(),
         }
     }

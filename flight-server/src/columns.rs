@@ -24,7 +24,7 @@ pub(crate) fn of_result(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The schema of a table with these columns, as `GetTables` lists it; the table's description is its remark.
+/// The schema of a table with these columns, as `GetTables` lists it; descriptions are remarks.
 pub(crate) fn of_table(table: &TableInfo, columns: &Schema) -> Schema {
     let names = [
         (CATALOG_NAME, table.catalog.as_str()),
@@ -40,6 +40,8 @@ pub(crate) fn of_table(table: &TableInfo, columns: &Schema) -> Schema {
             let field = described(field);
             let mut metadata = field.metadata().clone();
             metadata.extend(names.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            let note = table.column_notes.get(field.name());
+            metadata.extend(note.map(|note| (REMARKS.to_owned(), note.clone())));
             field.with_metadata(metadata)
         })
         .collect();
@@ -48,7 +50,7 @@ pub(crate) fn of_table(table: &TableInfo, columns: &Schema) -> Schema {
     Schema::new_with_metadata(fields, remarks.into_iter().collect())
 }
 
-/// Never `REMARKS`: some drivers take it for the column's label.
+/// Never `REMARKS`, for a result: some drivers take it for the column's label.
 fn described(field: &FieldRef) -> Field {
     let data_type = field.data_type();
     let text = matches!(data_type, DataType::Utf8);
@@ -112,13 +114,17 @@ mod tests {
 
     #[test]
     fn a_listed_column_says_where_it_is_from() {
-        let columns = Schema::new(vec![Field::new("bu", DataType::Utf8, true)]);
+        let columns = Schema::new(vec![
+            Field::new("bu", DataType::Utf8, true),
+            Field::new("nb_primes", DataType::Int64, true),
+        ]);
         let table = TableInfo {
             catalog: "sportlake".to_owned(),
             schema: "gold".to_owned(),
             name: "cout_par_bu".to_owned(),
             kind: TableKind::Table,
             description: Some("Coût par BU.".to_owned()),
+            column_notes: [("nb_primes".to_owned(), "Sans les autres.".to_owned())].into(),
             arrow: Arc::new(columns.clone()),
             key: Vec::new(),
         };
@@ -128,5 +134,8 @@ mod tests {
         assert_eq!(metadata[TABLE_NAME], "cout_par_bu");
         assert_eq!(metadata[IS_READ_ONLY], "1");
         assert!(!metadata.contains_key(REMARKS));
+        assert_eq!(listed.field(1).metadata()[REMARKS], "Sans les autres.");
+        let result = of_result(&listed);
+        assert!(!result.field(1).metadata().contains_key(REMARKS));
     }
 }

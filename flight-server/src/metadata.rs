@@ -180,6 +180,7 @@ mod tests {
             name: name.to_owned(),
             kind: TableKind::Table,
             description: None,
+            column_notes: Default::default(),
             arrow: Arc::new(Schema::new(fields)),
             key: key.iter().map(|&column| column.to_owned()).collect(),
         }

@@ -1,8 +1,11 @@
 //! What a kind of client can read. One function decides it for FlightInfo, prepared schema, stream and catalog.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::array::{
+    ArrayRef, AsArray, BinaryArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -22,7 +25,8 @@ pub(crate) enum Profile {
     Jdbc,
     /// Times without a zone, in UTC, because the driver shows others as texts it cannot convert; nested values as JSON.
     Odbc,
-    /// Times in nanoseconds whatever they are, numbers as doubles: what the Grafana plugin reads without losing rows.
+    /// Times in nanoseconds whatever they are, numbers as doubles, bytes as hexadecimal digits: what the Grafana plugin
+    /// reads without losing rows.
     Grafana,
 }
 
@@ -91,6 +95,7 @@ impl Profile {
                 DataType::Timestamp(TimeUnit::Nanosecond, None)
             }
             (DataType::Time32(_) | DataType::Time64(_), Self::Grafana) => DataType::Utf8,
+            (DataType::Binary, Self::Grafana) => DataType::Utf8,
             (decimal, Self::Grafana) if decimal.is_decimal() => DataType::Float64,
             (other, _) => other.clone(),
         }
@@ -121,6 +126,9 @@ fn sent(field: &FieldRef, column: &ArrayRef, wanted: &DataType) -> Result<ArrayR
     if column.data_type().is_nested() {
         return json(field, column).map_err(unsendable);
     }
+    if let (DataType::Binary, DataType::Utf8) = (column.data_type(), wanted) {
+        return Ok(digits(column.as_binary()));
+    }
     let strict = CastOptions {
         safe: false,
         ..CastOptions::default()
@@ -133,6 +141,18 @@ fn sent(field: &FieldRef, column: &ArrayRef, wanted: &DataType) -> Result<ArrayR
         .hint("Cast the column, or connect with the header profile = arrow.")
         .caused_by(error)
     })
+}
+
+/// Bytes as hexadecimal digits.
+fn digits(column: &BinaryArray) -> ArrayRef {
+    let text = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
+    let texts: StringArray = column.iter().map(|bytes| bytes.map(text)).collect();
+    Arc::new(texts)
 }
 
 /// Nested values as JSON text.
@@ -160,7 +180,7 @@ fn unsendable(error: ArrowError) -> Error {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        AsArray, Date32Array, Decimal128Array, Int64Array, ListArray, TimestampMicrosecondArray,
+        Date32Array, Decimal128Array, Int64Array, ListArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType};
 
@@ -177,6 +197,10 @@ mod tests {
             ("day", Arc::new(Date32Array::from(vec![Some(1), None]))),
             ("money", Arc::new(money.expect("fits"))),
             ("list", Arc::new(list)),
+            (
+                "bytes",
+                Arc::new(BinaryArray::from_opt_vec(vec![Some(&[0, 255]), None])),
+            ),
         ];
         RecordBatch::try_from_iter(columns).expect("rows")
     }
@@ -217,6 +241,7 @@ mod tests {
         let day = batch.column(2).as_primitive::<TimestampNanosecondType>();
         assert_eq!(day.value(0), 86_400_000_000_000);
         assert_eq!(batch.column(3).as_primitive::<Float64Type>().value(0), 10.5);
+        assert_eq!(batch.column(5).as_string::<i32>().value(0), "00ff");
         assert_eq!(
             batch
                 .column(1)

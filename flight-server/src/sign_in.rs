@@ -150,24 +150,25 @@ impl SignIn {
             .open(Purpose::Session, &sealed)
             .map_err(|_| invalid())?;
         let now = self.now();
+        let expired = || {
+            Error::new(ErrorKind::Unauthenticated, "the token has expired")
+                .hint("Sign in again, or ask for a new token.")
+        };
         if claim.expires <= now {
-            return Err(
-                Error::new(ErrorKind::Unauthenticated, "the token has expired")
-                    .hint("Sign in again, or ask for a new token."),
-            );
+            return Err(expired());
         }
         let users = self.users();
         let user = users.find(&claim.user).ok_or_else(invalid)?;
-        let issued = claim.issued.is_empty()
-            || user
-                .tokens
-                .iter()
-                .any(|token| token.id == claim.issued && token.expires > now);
-        if claim.generation != user.generation || !issued {
+        let entry = user.tokens.iter().find(|token| token.id == claim.issued);
+        let is_kept = claim.issued.is_empty() || entry.is_some();
+        if claim.generation != user.generation || !is_kept {
             return Err(
                 Error::new(ErrorKind::Unauthenticated, "the token was taken back")
                     .hint("Sign in again, or ask for a new token."),
             );
+        }
+        if entry.is_some_and(|token| token.expires <= now) {
+            return Err(expired());
         }
         Ok(SignedIn {
             principal: principal(user),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
@@ -8,6 +9,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Whitespace};
 
+use crate::column_notes;
 use crate::depth;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::directive::{self, Directives};
@@ -30,6 +32,8 @@ pub struct SqlFile {
     pub path: String,
     pub text: String,
     pub description: Option<String>,
+    /// Descriptions of columns, by name: the comments at the ends of their lines.
+    pub column_notes: BTreeMap<String, String>,
     pub directives: Directives,
     /// Its spans are places in `text`.
     pub query: Box<Query>,
@@ -69,6 +73,7 @@ impl SqlFile {
             Ok(query) if problems.is_empty() => Ok(Self {
                 sql: statement_text(text, &tokens),
                 description: header.description,
+                column_notes: column_notes::read(&query, &tokens),
                 name,
                 path: path.to_owned(),
                 text: text.to_owned(),

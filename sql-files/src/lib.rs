@@ -3,6 +3,7 @@
 //! Pure, and without a query engine: texts go in, syntax trees and diagnostics come out. What needs types or tables
 //! is checked in the engine.
 
+mod column_notes;
 pub mod cursor;
 pub mod depth;
 mod diagnostic;

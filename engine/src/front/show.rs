@@ -48,7 +48,7 @@ pub(super) fn query(parsed: &Parsed, schema: &str) -> Result<Option<String>> {
             )
         }
         Sql::ExplainTable { table_name, .. } => columns(
-            "column_name, data_type, is_nullable",
+            "column_name, data_type, is_nullable, column_comment",
             table_name,
             schema,
             "true",

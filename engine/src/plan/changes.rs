@@ -179,7 +179,7 @@ fn changed(last: &SqlFile, file: &SqlFile) -> Option<(ChangeKind, String)> {
         };
         return Some((ChangeKind::Policy, format!("{}: {what}", file.path)));
     }
-    let described = last.description != file.description;
+    let described = last.description != file.description || last.column_notes != file.column_notes;
     described.then(|| {
         let because = format!("{}: description", file.path);
         (ChangeKind::Description, because)

@@ -144,6 +144,7 @@ impl Refresher {
         if !stale {
             if let Some(state) = next.tables.get_mut(name) {
                 state.description.clone_from(&file.description);
+                state.column_notes.clone_from(&file.column_notes);
             }
             return Ok(None);
         }
@@ -371,6 +372,7 @@ fn next_state(
     TableState {
         rows: Some(verdict.rows),
         description: file.description.clone(),
+        column_notes: file.column_notes.clone(),
         key: file
             .directives
             .key

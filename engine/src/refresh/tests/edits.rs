@@ -205,6 +205,13 @@ async fn rules_and_comments_make_no_new_version() {
     let totals = &commented.tables[&name("gold.totals")];
     assert_eq!(version(&commented), first);
     assert_eq!(totals.description.as_deref(), Some("How many."));
+    assert!(totals.column_notes.is_empty());
+    let noted = TOTALS.replace(" FROM", " -- of all\nFROM");
+    write(&world.sql("gold/totals.sql"), &noted);
+    let noted = published(refresher.turn().await);
+    let totals = &noted.tables[&name("gold.totals")];
+    assert_eq!(version(&noted), first);
+    assert_eq!(totals.column_notes["oldest"], "of all");
 
     let strict = TOTALS.replace("oldest < 150", "oldest < 20");
     write(&world.sql("gold/totals.sql"), &strict);

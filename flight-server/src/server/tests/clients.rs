@@ -253,7 +253,7 @@ async fn a_profile_is_that_of_the_catalog_too() {
 }
 
 #[tokio::test]
-async fn a_description_is_the_remark_of_its_table() {
+async fn a_description_is_the_remark_of_its_table_or_column() {
     let directory = tempfile::tempdir().expect("a directory");
     let reader = project::reader(directory.path()).await;
     let mut running = Running::on(directory, reader, FlightConfig::default()).await;
@@ -272,6 +272,12 @@ async fn a_description_is_the_remark_of_its_table() {
         schema.metadata()["ARROW:FLIGHT:SQL:REMARKS"],
         "Une vente par ligne."
     );
+    let remark = |name: &str| {
+        let field = schema.field_with_name(name).expect("a column");
+        field.metadata().get("ARROW:FLIGHT:SQL:REMARKS").cloned()
+    };
+    assert_eq!(remark("montant").as_deref(), Some("en euros"));
+    assert_eq!(remark("id"), None);
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ const VENTES: &str = "-- Une vente par ligne.
 -- @key id
 SELECT
     CAST(column1 AS BIGINT) AS id,
-    column2 AS client,
-    CAST(column3 AS DECIMAL(12, 2)) AS montant,
+    column2 AS client, -- qui achète, s'il est connu
+    CAST(column3 AS DECIMAL(12, 2)) AS montant, -- en euros
     CAST(column4 AS DATE) AS jour,
     CAST(column5 AS DOUBLE) AS poids
 FROM (VALUES
