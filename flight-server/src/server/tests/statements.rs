@@ -1,15 +1,18 @@
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::utils::flight_data_to_batches;
 use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
+use engine::Clock;
 use futures::TryStreamExt;
 use prost::Message;
 use tonic::{Code, Request};
 
-use super::{Running, fetch, flight_status, rows, status};
+use super::{Running, fetch, flight_status, lake, rows, status};
 use crate::config::FlightConfig;
 use crate::session::messages::{
     GetSessionOptionsResult, OptionValue, SetSessionOptionsRequest, SetSessionOptionsResult,
@@ -289,6 +292,54 @@ async fn a_session_pins_an_epoch_and_a_schema() {
     assert_eq!(first(&running.query(sql).await.expect("answers")), 3);
     let unknown = act(&mut running, "Dance", Vec::new()).await;
     assert_eq!(unknown.expect_err("unknown").code(), Code::Unimplemented);
+}
+
+/// As files in the lake, which upkeep in any process honours.
+#[tokio::test]
+async fn a_session_keeps_its_epoch_until_it_is_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let reader = lake::reader(directory.path()).await;
+    let pins = directory.path().join("lake/_pins");
+    let keep = reader.clone();
+    let mut running = Running::on(directory, reader, FlightConfig::default()).await;
+    let shutdown = running.shutdown.clone();
+    let clock: Clock = Arc::new(|| chrono::DateTime::UNIX_EPOCH);
+    tokio::spawn(async move { keep.keep_pins(clock, shutdown).await });
+    let token = running.client.handshake("anna", "secret").await;
+    let token = String::from_utf8(token.expect("signs in").to_vec()).expect("text");
+    running.client.set_token(token);
+
+    set(&mut running, &[("epoch", OptionValue::Int(1))], &[]).await;
+    until(|| pinned(&pins) == [1]).await;
+    act(&mut running, "CloseSession", Vec::new())
+        .await
+        .expect("closes");
+    until(|| pinned(&pins).is_empty()).await;
+}
+
+/// Epochs that the lake's readers say they use.
+fn pinned(pins: &Path) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(pins) else {
+        return Vec::new();
+    };
+    let files = entries.filter_map(|entry| std::fs::read(entry.ok()?.path()).ok());
+    files
+        .filter_map(|file| serde_json::from_slice::<serde_json::Value>(&file).ok())
+        .filter_map(|pin| pin["epochs"].as_array().cloned())
+        .flatten()
+        .filter_map(|epoch| epoch.as_u64())
+        .collect()
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let looks = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let patience = Duration::from_secs(120);
+    let in_time = tokio::time::timeout(patience, looks).await;
+    in_time.expect("it comes to that");
 }
 
 fn text(value: &str) -> OptionValue {
