@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Config;
+use crate::output;
 use crate::shutdown::Shutdown;
 
 /// What every command is given.
@@ -71,6 +72,32 @@ impl Context {
     pub(crate) fn reader(&self, lake: Lake) -> engine::Result<Reader> {
         let reader = Reader::new(lake, &self.config.read, &self.config.source)?;
         Ok(reader.with_policies(&self.config.sql.path))
+    }
+
+    /// Runs a role that serves no page, with health and metrics beside it where `[metrics]` asks for them.
+    pub(crate) async fn beside_probes<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> anyhow::Result<T>
+    where
+        anyhow::Error: From<E>,
+    {
+        let listen = &self.config.metrics.listen;
+        if listen.is_empty() {
+            return Ok(work.await?);
+        }
+        let listener = bind("metrics.listen", listen).await?;
+        let address = listener.local_addr()?;
+        output::line(&format!("HTTP        http://{address}"))?;
+        let stop = CancellationToken::new();
+        let _stopped_when_dropped = stop.clone().drop_guard();
+        tokio::select! {
+            result = work => Ok(result?),
+            ended = console::serve_probes(listener, self.metrics.clone(), stop) => {
+                ended?;
+                Err(anyhow::anyhow!("health and metrics ended by themselves"))
+            }
+        }
     }
 
     /// Does work on an epoch that stays readable meanwhile, however long it takes.

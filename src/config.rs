@@ -34,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) flight: flight_server::FlightConfig,
     pub(crate) http: console::HttpConfig,
     pub(crate) notify: notify::NotifyConfig,
+    pub(crate) metrics: console::MetricsConfig,
 }
 
 /// Reads the file, then the environment (`SPORTLAKE__SECTION__KEY`), which wins.

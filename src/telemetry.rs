@@ -3,6 +3,7 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::Registry;
+use prometheus::process_collector::ProcessCollector;
 use tracing_subscriber::EnvFilter;
 
 /// Overrides what is logged, in tracing's filter syntax: `SPORTLAKE_LOG=ingest=debug`.
@@ -61,6 +62,9 @@ fn directives(verbose: u8, narrates: bool) -> String {
 
 fn metrics() -> anyhow::Result<Registry> {
     let registry = Registry::new();
+    registry
+        .register(Box::new(ProcessCollector::for_self()))
+        .context("could not install metrics")?;
     let exporter = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
         .with_namespace("sportlake")

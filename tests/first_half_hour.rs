@@ -1,12 +1,11 @@
 //! A newcomer's first half hour, with the real program and the clients that the README names.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::http;
 use crate::project::{PATIENCE, Project, Running, text};
 use crate::sign_in;
 
@@ -221,9 +220,9 @@ fn the_adbc_driver_finds_what_it_needs(addresses: &Addresses) {
 }
 
 fn probes_and_metrics_answer(addresses: &Addresses) {
-    assert!(get(addresses, "/healthz").ends_with("ok\n"));
-    assert!(get(addresses, "/readyz").contains("ready: epoch "));
-    let metrics = get(addresses, "/metrics");
+    assert!(http::get(&addresses.http, "/healthz").ends_with("ok\n"));
+    assert!(http::get(&addresses.http, "/readyz").contains("ready: epoch "));
+    let metrics = http::get(&addresses.http, "/metrics");
     for name in [
         "sportlake_ingest_events_total{",
         "sportlake_refresh_table_held{",
@@ -233,21 +232,7 @@ fn probes_and_metrics_answer(addresses: &Addresses) {
     ] {
         assert!(metrics.contains(name), "no {name} in {metrics}");
     }
-    assert!(get(addresses, "/").contains("gold.eligibilites"));
-}
-
-fn get(addresses: &Addresses, path: &str) -> String {
-    let host = addresses.http.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(host).expect("connected");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )
-    .expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    answer
+    assert!(http::get(&addresses.http, "/").contains("gold.eligibilites"));
 }
 
 /// The count moves with one line of log, and within two seconds: at a machine's calmest moment, since other tests run

@@ -21,3 +21,11 @@ impl Default for HttpConfig {
         }
     }
 }
+
+/// `[metrics]` of the configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address and port of health and metrics in a role that serves no page; empty for none.
+    pub listen: String,
+}

@@ -8,13 +8,15 @@ mod page;
 mod routes;
 
 use std::future::IntoFuture;
+use std::time::Duration;
 
+use axum::Router;
 use engine::{Error, ErrorKind, Reader, Result};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::HttpConfig;
+pub use config::{HttpConfig, MetricsConfig};
 
 /// Answers HTTP on the listener until `shutdown` is cancelled and requests in flight are done.
 pub async fn serve(
@@ -25,6 +27,25 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let service = routes::router(reader, registry);
+    until_stopped(listener, service, config.grace, shutdown).await
+}
+
+/// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives.
+pub async fn serve_probes(
+    listener: TcpListener,
+    registry: Registry,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let service = routes::probes(registry);
+    until_stopped(listener, service, HttpConfig::default().grace, shutdown).await
+}
+
+async fn until_stopped(
+    listener: TcpListener,
+    service: Router,
+    grace: Duration,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let stopped = shutdown.clone();
     let server = axum::serve(listener, service)
         .with_graceful_shutdown(async move { stopped.cancelled().await })
@@ -32,7 +53,7 @@ pub async fn serve(
     // A client that keeps its connection open must not keep the process alive.
     let overdue = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(config.grace).await;
+        tokio::time::sleep(grace).await;
     };
     tokio::select! {
         result = server => result.map_err(|error| {

@@ -12,19 +12,31 @@ use crate::page;
 #[derive(Clone)]
 struct Console {
     reader: Reader,
-    registry: Registry,
 }
 
 pub(crate) fn router(reader: Reader, registry: Registry) -> Router {
     Router::new()
         .route("/", get(status))
         .route("/style.css", get(style))
-        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .with_state(Console { reader })
+        .merge(measured(registry))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(middleware::from_fn(guarded))
-        .with_state(Console { reader, registry })
+}
+
+pub(crate) fn probes(registry: Registry) -> Router {
+    measured(registry)
+        .route("/readyz", get(|| async { "ready\n" }))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .layer(middleware::from_fn(guarded))
+}
+
+fn measured(registry: Registry) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(registry)
+        .route("/healthz", get(|| async { "ok\n" }))
 }
 
 async fn status(State(console): State<Console>) -> Response {
@@ -58,10 +70,10 @@ fn not_ready(error: &Error) -> Response {
         .into_response()
 }
 
-async fn metrics(State(console): State<Console>) -> Response {
+async fn metrics(State(registry): State<Registry>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    match encoder.encode(&console.registry.gather(), &mut text) {
+    match encoder.encode(&registry.gather(), &mut text) {
         Ok(()) => (
             [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
             text,

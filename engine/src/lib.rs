@@ -13,6 +13,7 @@ mod durability;
 mod epoch;
 mod error;
 mod explain;
+mod freshness;
 mod front;
 mod functions;
 mod hidden;

@@ -10,14 +10,21 @@ use sql_files::TableName;
 
 use crate::age::Age;
 use crate::epoch::{Freshness, Manifest};
+use crate::freshness::Way;
 use crate::upkeep::Chore;
 
 const TABLE: &str = "table";
 const RULE: &str = "rule";
+const STAGE: &str = "stage";
 
 /// Seconds; an epoch of live data takes a tenth of a second, a first build minutes.
 const EPOCH_SECONDS: [f64; 11] = [
     0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+];
+
+/// Seconds; live data is on its way for one or two, a first load may be a year old.
+const FRESHNESS_SECONDS: [f64; 12] = [
+    0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86_400.0,
 ];
 
 struct Instruments {
@@ -30,6 +37,11 @@ struct Instruments {
     kept_out: Gauge<u64>,
     behind: Gauge<f64>,
     late: Gauge<u64>,
+    table_seconds: Histogram<f64>,
+    table_rows_written: Counter<u64>,
+    table_bytes_written: Counter<u64>,
+    freshness: Histogram<f64>,
+    slowest: Counter<u64>,
     epochs_kept: Gauge<u64>,
     tidied: Counter<u64>,
 }
@@ -74,6 +86,28 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_gauge("refresh_table_late")
             .with_description("1 for a table older than its @fresh allows")
             .build(),
+        table_seconds: meter
+            .f64_histogram("refresh_table_seconds")
+            .with_description("Time to make a version of a table")
+            .with_boundaries(EPOCH_SECONDS.to_vec())
+            .build(),
+        table_rows_written: meter
+            .u64_counter("refresh_table_written_rows")
+            .with_description("Rows written to a table, those only moved to another file included")
+            .build(),
+        table_bytes_written: meter
+            .u64_counter("refresh_table_written_bytes")
+            .with_description("Bytes of data files written to a table")
+            .build(),
+        freshness: meter
+            .f64_histogram("refresh_freshness_seconds")
+            .with_description("Time on the way of the oldest change in an epoch: from the source's commit to bronze, from bronze to readers, and both")
+            .with_boundaries(FRESHNESS_SECONDS.to_vec())
+            .build(),
+        slowest: meter
+            .u64_counter("refresh_slowest_stage")
+            .with_description("Epochs by the stage that took most of the way of their oldest change")
+            .build(),
         epochs_kept: meter
             .u64_gauge("upkeep_epochs_kept")
             .with_description("Epochs that can be read")
@@ -97,6 +131,18 @@ pub(crate) fn observe_epoch(manifest: &Manifest, elapsed: Duration) {
         }
         let held = u64::from(table.state == Freshness::Held);
         instruments.held.record(held, &label);
+        if let Some(work) = table
+            .work
+            .as_ref()
+            .filter(|_| table.since == manifest.epoch)
+        {
+            let taken = Duration::from_millis(work.milliseconds);
+            instruments
+                .table_seconds
+                .record(taken.as_secs_f64(), &label);
+            instruments.table_rows_written.add(work.rows, &label);
+            instruments.table_bytes_written.add(work.bytes, &label);
+        }
         for (rule, counted) in &table.rules {
             let labels = [
                 KeyValue::new(TABLE, name.to_string()),
@@ -105,6 +151,23 @@ pub(crate) fn observe_epoch(manifest: &Manifest, elapsed: Duration) {
             instruments.violations.record(counted.violations, &labels);
             instruments.kept_out.record(counted.kept_out, &labels);
         }
+    }
+}
+
+/// How long the oldest change that an epoch brings of a bronze table was on its way.
+pub(crate) fn observe_freshness(name: &TableName, way: &Way) {
+    let instruments = &*INSTRUMENTS;
+    let stages = [("to bronze", way.to_bronze), ("to readers", way.to_readers)];
+    let total = way.to_bronze + way.to_readers;
+    for (stage, taken) in stages.into_iter().chain([("total", total)]) {
+        let labels = [
+            KeyValue::new(TABLE, name.to_string()),
+            KeyValue::new(STAGE, stage),
+        ];
+        instruments.freshness.record(taken.as_secs_f64(), &labels);
+    }
+    if let Some((slowest, _)) = stages.into_iter().max_by_key(|(_, taken)| *taken) {
+        instruments.slowest.add(1, &[KeyValue::new(STAGE, slowest)]);
     }
 }
 

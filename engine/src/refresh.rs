@@ -322,8 +322,12 @@ impl Refresher {
         self.lease.verify()?;
         let manifest = Arc::new(manifest);
         self.epochs.publish(&manifest).await?;
+        let before = self.newest.clone();
         let turn = self.take_up(manifest.clone());
         metrics::observe_epoch(&manifest, started.elapsed());
+        if let Some(before) = before {
+            self.tell_freshness(&before, &manifest).await;
+        }
         let seconds = started.elapsed().as_secs_f64();
         debug!(epoch = manifest.epoch, seconds, "epoch published");
         if let Some(edit) = edit {

@@ -73,7 +73,8 @@ impl Command {
                     output::note(&format!("capturing the changes of {shown}"));
                 }
             };
-            Ok(cdc::run(&kafka, address, config, options, clock, stop, tell).await?)
+            let work = cdc::run(&kafka, address, config, options, clock, stop, tell);
+            context.beside_probes(Box::pin(work)).await
         })
         .await?;
         output::note(&format!(

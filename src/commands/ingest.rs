@@ -20,7 +20,7 @@ impl Command {
         let lake = Lake::open(&context.config.lake).await?;
         let lease = Lease::acquire(&lake, Role::Ingest)?;
         with_kafka(&context, async |kafka| {
-            let work = ingest::run(
+            let work = Box::pin(ingest::run(
                 kafka,
                 lake,
                 lease,
@@ -28,8 +28,8 @@ impl Command {
                 context.clock.clone(),
                 Arc::new(Notify::new()),
                 context.shutdown.token(),
-            );
-            Ok(work.await?)
+            ));
+            context.beside_probes(work).await
         })
         .await?;
         Ok(context.shutdown.code_of_role())

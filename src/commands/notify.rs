@@ -115,8 +115,8 @@ async fn run(
     let config = context.config.notify.clone();
     let timezone = &context.config.source.timezone;
     let clock = context.clock.clone();
-    ::notify::run(kafka, config, delivery, timezone, clock, until, stop).await?;
-    Ok(())
+    let work = ::notify::run(kafka, config, delivery, timezone, clock, until, stop);
+    context.beside_probes(Box::pin(work)).await
 }
 
 /// The role of `up`: Slack that refuses every message ends the role, not what serves numbers.

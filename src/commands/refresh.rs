@@ -84,6 +84,6 @@ async fn watch(context: &Context) -> anyhow::Result<()> {
     let lease = Lease::acquire(&lake, Role::Refresh)?;
     let refresher = Box::pin(request::refresher(context, lake, lease)).await?;
     let nobody_rings = Arc::new(Notify::new());
-    Box::pin(refresher.run(nobody_rings, context.shutdown.token())).await?;
-    Ok(())
+    let work = Box::pin(refresher.run(nobody_rings, context.shutdown.token()));
+    context.beside_probes(work).await
 }

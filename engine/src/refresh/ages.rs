@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use sql_files::TableName;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Refresher;
 use super::due::{Versions, attempt, inputs_of};
@@ -11,6 +11,7 @@ use super::rules::{Check, CheckOutcome};
 use crate::age::{Age, AgeLimit, FRESH, Unseen, shown_by};
 use crate::epoch::{Freshness, Intent, Manifest, TableState};
 use crate::error::Result;
+use crate::freshness::ways;
 use crate::metrics;
 use crate::project::CheckedProject;
 
@@ -66,6 +67,18 @@ impl Refresher {
 
     fn last_state(&self, name: &TableName) -> Option<&TableState> {
         self.newest.as_ref()?.tables.get(name)
+    }
+
+    /// Tells the meters how long the changes of a published epoch were on their way.
+    pub(super) async fn tell_freshness(&self, before: &Manifest, epoch: &Manifest) {
+        match ways(&self.lake, before, epoch, (self.clock)()).await {
+            Ok(ways) => {
+                for (name, way) in &ways {
+                    metrics::observe_freshness(name, way);
+                }
+            }
+            Err(unknown) => debug!(error = %unknown, "it is not known how fresh the epoch is"),
+        }
     }
 
     /// Tells the meters how old the tables are, and the log which become late and which no longer are.
