@@ -19,12 +19,13 @@ use crate::lake::Lake;
 use crate::lease::{Lease, Role};
 
 /// Columns with minimum and maximum in the log: coordinates and times, never payload.
-const STATS_COLUMNS: [&str; 5] = [
+const STATS_COLUMNS: [&str; 6] = [
     "_partition",
     "_offset",
     "_timestamp",
     "_ingested_at",
     "source_lsn",
+    "source_ts_ms",
 ];
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

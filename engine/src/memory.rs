@@ -210,13 +210,14 @@ impl MemoryPool for Share {
         *used.of(reservation) -= shrink;
     }
 
-    /// Operators that can spill have equal parts of what the others leave.
+    /// Operators that can spill have equal parts of half of what the others leave: what they spilled is merged by others,
+    /// which cannot spill and ask last.
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
         let mut used = self.used.lock();
         let before = used.total();
         if reservation.consumer().can_spill() {
             let left = self.whole.most(before).saturating_sub(used.by_others);
-            let part = left / used.spillers.max(1);
+            let part = left / 2 / used.spillers.max(1);
             if reservation.size() + additional > part {
                 return Err(refused(reservation, additional));
             }
@@ -287,11 +288,14 @@ mod tests {
         let fixed = reservation(&statement, false);
         fixed.try_grow(200).expect("there");
         let (one, other) = (reservation(&statement, true), reservation(&statement, true));
-        one.try_grow(400).expect("its half of the rest");
-        one.try_grow(1).expect_err("the other's half");
-        other.try_grow(400).expect("the other half");
+        one.try_grow(200).expect("its part of half the rest");
+        one.try_grow(1).expect_err("the other's part");
+        other.try_grow(200).expect("the other part");
         drop(other);
-        one.try_grow(400).expect("alone again");
+        one.try_grow(200).expect("alone again");
+        fixed
+            .try_grow(400)
+            .expect("the half that is left for what cannot spill");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 use std::process::ExitCode;
 
-use arrow::datatypes::SchemaRef;
 use clap::{Args, Subcommand};
 use engine::{Error, ErrorKind, Manifest, Request, Session, TableName, TableState};
 use serde_json::json;
@@ -93,26 +92,16 @@ impl List {
         let Some(table) = &self.table else {
             return self.counts(&manifest);
         };
-        let source = source_of(table_of(&manifest, table)?);
+        table_of(&manifest, table)?;
         let session = reader.session(manifest)?;
         let aside = table.quarantine();
-        let Some(columns) = columns_of(&session, &aside) else {
+        if !is_there(&session, &aside) {
             let message = format!("{table} has no quarantine: none of its rules keeps rows aside");
             output::note(&message);
             return Ok(());
-        };
-        let sql = match source.filter(|_| columns.column_with_name("_offset").is_some()) {
-            None => format!("SELECT * FROM {} LIMIT {}", quoted(&aside), self.limit),
-            // When the events came; the table itself keeps where they are.
-            Some(source) => format!(
-                "SELECT aside.*, event._timestamp, event._ingested_at
-                 FROM (SELECT * FROM {} LIMIT {}) aside
-                 LEFT JOIN {} event ON event._partition = aside._partition AND event._offset = aside._offset",
-                quoted(&aside),
-                self.limit,
-                quoted(&source)
-            ),
-        };
+        }
+        let (schema, name) = (aside.schema(), aside.name());
+        let sql = format!("SELECT * FROM \"{schema}\".\"{name}\" LIMIT {}", self.limit);
         let statement = session.prepare(&sql).await?;
         let schema = statement.schema();
         output::rows(schema, statement.execute().await?, self.output).await?;
@@ -136,16 +125,6 @@ impl List {
         let columns = ["table", "rule", "rows", "action", "definition"];
         output::table(&columns, &rows, self.output)
     }
-}
-
-/// The bronze table whose events a table folds.
-fn source_of(state: &TableState) -> Option<TableName> {
-    let mut inputs = state.inputs.keys().filter(|input| input.is_bronze());
-    inputs.next().cloned()
-}
-
-fn quoted(table: &TableName) -> String {
-    format!("\"{}\".\"{}\"", table.schema(), table.name())
 }
 
 impl Replay {
@@ -212,8 +191,9 @@ fn table_of<'a>(manifest: &'a Manifest, name: &TableName) -> engine::Result<&'a 
     }
 }
 
-fn columns_of(session: &Session, name: &TableName) -> Option<SchemaRef> {
-    let mut tables = session.tables().iter();
-    let found = tables.find(|table| table.schema == name.schema() && table.name == name.name());
-    found.map(|table| table.arrow.clone())
+fn is_there(session: &Session, name: &TableName) -> bool {
+    let tables = session.tables().iter();
+    tables
+        .into_iter()
+        .any(|table| table.schema == name.schema() && table.name == name.name())
 }

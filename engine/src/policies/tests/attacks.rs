@@ -278,7 +278,7 @@ async fn conditions_cross_only_where_every_row_is_seen() {
     let error = lake.ask(&wide, mistaken).await;
     let error = error.expect_err("it divides by zero inside the reader of a file");
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
-    assert_eq!(error.to_string(), "Divide by zero error");
+    assert!(error.to_string().contains("DivideByZero"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -367,7 +367,7 @@ const SORT: &str = "SELECT max(r) AS n FROM (SELECT row_number() OVER (ORDER BY 
 
 #[tokio::test]
 async fn what_does_not_fit_into_memory_spills() {
-    let running = narrow(128 << 20, 1 << 30).await;
+    let running = narrow(256 << 20, 1 << 30).await;
     let mut client = running.another().await;
     assert_eq!(number(&mut client, SORT).await, 400_000);
     assert_eq!(
