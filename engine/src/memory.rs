@@ -4,6 +4,7 @@
 //! Half of the pool is shared out in advance, evenly among as many statements as may run at once. The other half goes to
 //! whoever asks first. So one alone gets more than half, and one that comes late finds its share.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,12 @@ use crate::error::{Error, ErrorKind};
 
 /// What DataFusion says, as an error of input and output, when the spilled files take all they may.
 const DISK_EXHAUSTED: &str = "exceeded the allowable limit";
+
+/// How DataFusion names the operators that merge what a sort spilled; nothing else tells them from others.
+const MERGES: &str = "ExternalSorterMerge";
+
+/// Less than this part of a statement's memory is next to nothing.
+const LITTLE: usize = 64;
 
 /// The memory of all statements. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -119,23 +126,73 @@ struct Share {
     used: Mutex<Used>,
 }
 
-/// What the operators of a statement hold.
+/// The operators of a statement, by their numbers.
 #[derive(Debug, Default)]
-struct Used {
-    spillers: usize,
-    by_spillers: usize,
-    by_others: usize,
+struct Used(BTreeMap<usize, Operator>);
+
+#[derive(Debug)]
+struct Operator {
+    kind: Kind,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Writes what it holds to the disk when it gets no more.
+    Spills,
+    /// Reads that again: as many files at once as it gets memory for, two at least.
+    Merges,
+    /// Fails when it gets no more.
+    Holds,
+}
+
+impl Kind {
+    fn of(consumer: &MemoryConsumer) -> Self {
+        if consumer.can_spill() {
+            Self::Spills
+        } else if consumer.name().starts_with(MERGES) {
+            Self::Merges
+        } else {
+            Self::Holds
+        }
+    }
 }
 
 impl Used {
     fn total(&self) -> usize {
-        self.by_spillers + self.by_others
+        self.0.values().map(|operator| operator.bytes).sum()
     }
 
-    fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
-        match reservation.consumer().can_spill() {
-            true => &mut self.by_spillers,
-            false => &mut self.by_others,
+    fn of(&mut self, consumer: &MemoryConsumer) -> &mut Operator {
+        self.0.entry(consumer.id()).or_insert_with(|| Operator {
+            kind: Kind::of(consumer),
+            bytes: 0,
+        })
+    }
+
+    /// What an operator may hold of `most` bytes that there are for the statement.
+    ///
+    /// Those that spill have equal parts of half of what the others leave, and of a quarter whatever they took: nothing
+    /// can be spilled that was never held. One that holds next to nothing, as those between partitions do, takes no part
+    /// from the others. Three quarters are for what merges, in equal parts, since the first would take all and who reads
+    /// it find nothing; a sort holds half of such a part, for it merges that before it spills it.
+    fn part(&mut self, consumer: &MemoryConsumer, most: usize) -> usize {
+        let kind = self.of(consumer).kind;
+        let quarter = most / 4;
+        let merges = self.0.values().filter(|other| other.kind == Kind::Merges);
+        let merged = (most - quarter) / merges.count().max(1);
+        match kind {
+            Kind::Spills => {
+                let others = self.0.iter().filter(|(id, other)| {
+                    other.kind == kind && **id != consumer.id() && other.bytes > most / LITTLE
+                });
+                let kept = self.0.values().filter(|other| other.kind != kind);
+                let left = most.saturating_sub(kept.map(|other| other.bytes).sum());
+                let part = (left / 2).max(quarter) / (others.count() + 1);
+                part.min(merged / 2)
+            }
+            Kind::Merges => merged,
+            Kind::Holds => most,
         }
     }
 }
@@ -182,16 +239,11 @@ impl MemoryPool for Share {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            self.used.lock().spillers += 1;
-        }
+        self.used.lock().of(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            let mut used = self.used.lock();
-            used.spillers = used.spillers.saturating_sub(1);
-        }
+        self.used.lock().0.remove(&consumer.id());
     }
 
     /// For what an operator holds already and only tells.
@@ -201,31 +253,25 @@ impl MemoryPool for Share {
         let common = self.whole.common_of(before + additional) - self.whole.common_of(before);
         self.whole.taken.fetch_add(common, Ordering::Relaxed);
         self.whole.reserved.fetch_add(additional, Ordering::Relaxed);
-        *used.of(reservation) += additional;
+        used.of(reservation.consumer()).bytes += additional;
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         let mut used = self.used.lock();
         self.whole.give_back(used.total(), shrink);
-        *used.of(reservation) -= shrink;
+        used.of(reservation.consumer()).bytes -= shrink;
     }
 
-    /// Operators that can spill have equal parts of half of what the others leave: what they spilled is merged by others,
-    /// which cannot spill and ask last.
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
         let mut used = self.used.lock();
+        let consumer = reservation.consumer();
         let before = used.total();
-        if reservation.consumer().can_spill() {
-            let left = self.whole.most(before).saturating_sub(used.by_others);
-            let part = left / 2 / used.spillers.max(1);
-            if reservation.size() + additional > part {
-                return Err(refused(reservation, additional));
-            }
-        }
-        if !self.whole.take(before, additional) {
+        let most = self.whole.most(before);
+        let is_within = used.of(consumer).bytes + additional <= used.part(consumer, most);
+        if !is_within || !self.whole.take(before, additional) {
             return Err(refused(reservation, additional));
         }
-        *used.of(reservation) += additional;
+        used.of(consumer).bytes += additional;
         Ok(())
     }
 
@@ -286,16 +332,42 @@ mod tests {
         let memory = Memory::new(1000, 1);
         let statement = memory.share();
         let fixed = reservation(&statement, false);
-        fixed.try_grow(200).expect("there");
+        fixed.try_grow(400).expect("there");
         let (one, other) = (reservation(&statement, true), reservation(&statement, true));
-        one.try_grow(200).expect("its part of half the rest");
-        one.try_grow(1).expect_err("the other's part");
-        other.try_grow(200).expect("the other part");
-        drop(other);
-        one.try_grow(200).expect("alone again");
-        fixed
-            .try_grow(400)
-            .expect("the half that is left for what cannot spill");
+        let between = reservation(&statement, true);
+        between.try_grow(1).expect("next to nothing");
+        one.try_grow(300).expect("half of the rest");
+        one.try_grow(1).expect_err("more than half of it");
+        other.try_grow(151).expect_err("the part of one");
+        other.try_grow(150).expect("its part");
+        drop((one, other));
+        fixed.try_grow(349).expect("as it fails otherwise");
+        let late = reservation(&statement, true);
+        late.try_grow(250).expect("a quarter, whatever others took");
+        late.try_grow(1).expect_err("there is no more");
+    }
+
+    #[test]
+    fn what_merges_takes_no_more_than_its_part() {
+        let memory = Memory::new(1000, 1);
+        let statement = memory.share();
+        let pool: Arc<dyn MemoryPool> = statement.0.clone();
+        let merge = |partition: usize| {
+            MemoryConsumer::new(format!("{MERGES}[{partition}]")).register(&pool)
+        };
+        let first = merge(0);
+        first.try_grow(750).expect("alone");
+        first.try_grow(1).expect_err("more than three quarters");
+        first.shrink(375);
+        let second = merge(1);
+        first.try_grow(1).expect_err("the part of the second");
+        let sort = reservation(&statement, true);
+        sort.try_grow(187).expect("what it can merge");
+        sort.try_grow(1).expect_err("half of what it may merge");
+        drop(sort);
+        second.try_grow(375).expect("its part");
+        let reader = reservation(&statement, false);
+        reader.try_grow(250).expect("the last quarter");
     }
 
     #[test]

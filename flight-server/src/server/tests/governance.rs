@@ -367,7 +367,7 @@ const SORT: &str = "SELECT max(r) AS n FROM (SELECT row_number() OVER (ORDER BY 
 
 #[tokio::test]
 async fn what_does_not_fit_into_memory_spills() {
-    let running = narrow(256 << 20, 1 << 30).await;
+    let running = narrow(128 << 20, 1 << 30).await;
     let mut client = running.another().await;
     assert_eq!(number(&mut client, SORT).await, 400_000);
     assert_eq!(
@@ -397,6 +397,11 @@ async fn running_out_of_memory_or_disk_is_told_and_others_go_on() {
         (
             SORT,
             narrow(128 << 20, 1 << 20).await,
+            "read.spill_limit_bytes",
+        ),
+        (
+            SORT,
+            narrow(256 << 20, 1 << 20).await,
             "read.spill_limit_bytes",
         ),
     ] {
