@@ -93,6 +93,13 @@ fn an_address_that_other_machines_reach_is_refused() {
         "{}",
         text(&output.stderr)
     );
+    let output = project
+        .command(&["serve", "--insecure"])
+        .env(variable("flight.listen"), "0.0.0.0:0")
+        .output()
+        .expect("the program runs");
+    // It goes on to look for the lake.
+    refused(&output, 3, "lake", "up");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Users, roles and certificates, with the real program and real clients.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::project::{Project, text};
+use crate::project::{PATIENCE, Project, text};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -135,6 +136,41 @@ pub(crate) fn a_manager_sees_no_salary(project: &Project, flight: &str, bu: &str
         .output()
         .expect("Python runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
+    a_new_certificate_is_taken_up(project, &address);
+}
+
+/// Without a restart, and as soon as it is whole.
+fn a_new_certificate_is_taken_up(project: &Project, address: &str) {
+    let first = project.read("tls/server.pem");
+    let await_presented = |expected: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while presented(address).as_deref() != Some(expected.trim()) {
+            assert!(Instant::now() < deadline, "another certificate");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    await_presented(&first);
+    project.write("tls/server.pem", "half of a certif");
+    std::thread::sleep(Duration::from_millis(1100)); // The files are looked at once a second.
+    await_presented(&first);
+    certificates(project);
+    let second = project.read("tls/server.pem");
+    assert_ne!(first, second);
+    await_presented(&second);
+}
+
+/// The certificate that the server shows, as PEM.
+fn presented(address: &str) -> Option<String> {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", address, "-alpn", "h2"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl runs");
+    let said = text(&output.stdout);
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let from = said.find(begin)?;
+    let to = said.find(end)?;
+    Some(said[from..to].to_owned() + end)
 }
 
 /// An authority with a server and a client, and a client of another one.

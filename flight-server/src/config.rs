@@ -8,9 +8,12 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use crate::admission::Room;
-use crate::connection::TlsFiles;
 use crate::limits::RoleLimits;
 use crate::ticket::TicketKey;
+use crate::tls::TlsFiles;
+
+/// No time is longer: ten years.
+const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// The `[flight]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -139,6 +142,7 @@ impl FlightConfig {
                     .hint("Give it a number above 0, or leave it out for the default."));
             }
         }
+        self.validate_times()?;
         let addresses = self.listen.to_socket_addrs().map_err(|err| {
             Error::invalid(format!("flight.listen \"{}\" is no address", self.listen))
                 .hint("Write it as \"127.0.0.1:50051\".")
@@ -146,6 +150,30 @@ impl FlightConfig {
         })?;
         for address in addresses {
             self.admit(address.ip())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses times that no clock can be moved by.
+    fn validate_times(&self) -> Result<()> {
+        let hours = self.session_hours.saturating_mul(60 * 60);
+        let roles = self.roles.iter().filter_map(|(role, limits)| {
+            let seconds = limits.statement_timeout_seconds?;
+            Some((format!("roles.{role}.statement_timeout_seconds"), seconds))
+        });
+        let times = [
+            ("queue_seconds", self.queue_seconds),
+            ("session_idle_seconds", self.session_idle_seconds),
+            ("statement_timeout_seconds", self.statement_timeout_seconds),
+            ("unread_seconds", self.unread_seconds),
+            ("session_hours", hours),
+        ];
+        let times = times.map(|(name, seconds)| (name.to_owned(), seconds));
+        for (name, seconds) in times.into_iter().chain(roles) {
+            if seconds > LONGEST_SECONDS {
+                return Err(Error::invalid(format!("flight.{name} is over ten years"))
+                    .hint("Give it a shorter time, or leave it out for the default."));
+            }
         }
         Ok(())
     }
@@ -315,6 +343,22 @@ mod tests {
         };
         let error = config.validate().expect_err("zero");
         assert_eq!(error.to_string(), "flight.roles.rh.max_result_rows is 0");
+    }
+
+    #[test]
+    fn a_time_that_no_clock_has_is_refused() {
+        let config = FlightConfig {
+            statement_timeout_seconds: u64::MAX,
+            ..FlightConfig::default()
+        };
+        let error = config.validate().expect_err("too long");
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        let config = FlightConfig {
+            session_hours: u64::MAX,
+            ..FlightConfig::default()
+        };
+        let error = config.validate().expect_err("too long");
+        assert_eq!(error.to_string(), "flight.session_hours is over ten years");
     }
 
     #[tokio::test]

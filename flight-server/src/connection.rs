@@ -2,26 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engine::{Error, ErrorKind, Result};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
+
+use crate::tls::{Tls, fingerprint};
 
 /// A client that does not finish its handshake in this time is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -46,89 +40,14 @@ impl Peer {
     };
 }
 
-/// The files of a server certificate.
-#[derive(Debug, Clone)]
-pub(crate) struct TlsFiles {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-    /// Whose clients are let in; without it those that have no certificate are too.
-    pub(crate) client_authority: Option<PathBuf>,
-}
-
-impl TlsFiles {
-    /// # Errors
-    /// `InvalidRequest` for files that are no certificate and key that belong together.
-    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, "TLS cannot be set up").caused_by(error)
-            })?;
-        let builder = match &self.client_authority {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| unusable(path, error))?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, error))?)
-            }
-        };
-        let metadata = std::fs::metadata(&self.key).map_err(|error| unusable(&self.key, error))?;
-        crate::user_file::private(&self.key, &metadata)?;
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unusable(&self.key, error))?;
-        let chain = certificates(&self.certificate)?;
-        let config = builder.with_single_cert(chain, key);
-        let mut config = config.map_err(|error| unusable(&self.certificate, error))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-    let read: Vec<CertificateDer<'static>> = read.map_err(|error| unusable(path, error))?;
-    match read.is_empty() {
-        true => Err(
-            Error::invalid(format!("\"{}\" holds no certificate", path.display()))
-                .hint("Give it as PEM."),
-        ),
-        false => Ok(read),
-    }
-}
-
-fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::invalid(format!("\"{}\" cannot be used for TLS", path.display()))
-        .hint("Give certificates and keys as PEM files that belong together.")
-        .caused_by(error)
-}
-
-/// The name under which a users file knows a client certificate.
-pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let digest = Sha256::digest(certificate.as_ref());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The fingerprint of the first certificate of a PEM file.
-pub fn certificate_fingerprint(path: &Path) -> Result<String> {
-    let all = certificates(path)?;
-    Ok(all.first().map(fingerprint).unwrap_or_default())
-}
-
 /// Connections as they are ready to be served, until `shutdown`. Handshakes wait for nobody but their own client.
 pub(crate) fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     shutdown: CancellationToken,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(1);
+    let tls = tls.map(Arc::new);
     tokio::spawn(async move {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
         loop {
@@ -157,7 +76,7 @@ pub(crate) fn accept(
             };
             let sender = sender.clone();
             tokio::spawn(async move {
-                let secured = timeout(HANDSHAKE, tls.accept(stream)).await;
+                let secured = timeout(HANDSHAKE, tls.acceptor().accept(stream)).await;
                 drop(permit);
                 let Ok(Ok(stream)) = secured else {
                     tracing::debug!(address = %peer.address, "a TLS handshake failed");

@@ -31,13 +31,14 @@ mod sign_in;
 mod sql_info;
 mod statement;
 mod ticket;
+mod tls;
 mod user_file;
 mod wrapper;
 
 pub use config::FlightConfig;
-pub use connection::certificate_fingerprint;
 pub use limits::RoleLimits;
 pub use password::hash_password;
 pub use server::serve;
 pub use ticket::{TicketKey, issue_token};
+pub use tls::certificate_fingerprint;
 pub use user_file::{IssuedToken, User, Users};

@@ -21,6 +21,7 @@ use crate::session::Sessions;
 use crate::sign_in::SignIn;
 use crate::statement::Statements;
 use crate::ticket::TicketKey;
+use crate::tls::Tls;
 use crate::user_file::Users;
 use crate::wrapper::Endpoint;
 use crate::{connection, metrics};
@@ -46,7 +47,7 @@ pub async fn serve(
     config.validate()?;
     let address = listener.local_addr().map_err(unavailable)?;
     config.admit(address.ip())?;
-    let tls = config.tls()?.map(|files| files.acceptor()).transpose()?;
+    let tls = config.tls()?.map(Tls::open).transpose()?;
     let users = match config.users.as_str() {
         "" => None,
         path => Users::load(Path::new(path))?,

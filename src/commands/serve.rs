@@ -16,10 +16,15 @@ use crate::roles::{Roles, Stage};
 #[command(after_help = "\
 Example:
   SPORTLAKE__FLIGHT__LISTEN=127.0.0.1:50052 sportlake serve")]
-pub(crate) struct Command {}
+pub(crate) struct Command {
+    /// Serve an address that other machines reach although nobody signs in or nothing is encrypted [flight.insecure]
+    #[arg(long)]
+    insecure: bool,
+}
 
 impl Command {
-    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, mut context: Context) -> anyhow::Result<ExitCode> {
+        context.config.flight.insecure |= self.insecure;
         let reader = context.reader(context.existing_lake().await?)?;
         let listeners = Listeners::bind(&context.config).await?;
         let mut roles = Roles::new();

@@ -25,12 +25,17 @@ use crate::roles::{Roles, Stage};
 Example:
   sportlake up
   SPORTLAKE__GENERATOR__DAYS=30 sportlake up")]
-pub(crate) struct Command {}
+pub(crate) struct Command {
+    /// Serve an address that other machines reach although nobody signs in or nothing is encrypted [flight.insecure]
+    #[arg(long)]
+    insecure: bool,
+}
 
 impl Command {
     /// Everything that can be refused is refused before anything runs: another writer, a port, a lake of another
     /// format, a workbook that cannot be read.
-    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, mut context: Context) -> anyhow::Result<ExitCode> {
+        context.config.flight.insecure |= self.insecure;
         let config = &context.config;
         let ports = Ports::bind(&context).await;
         if ports.is_err() && Path::new(&config.lake.uri).exists() {
