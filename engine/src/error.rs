@@ -170,6 +170,9 @@ fn parquet_kind(error: &ParquetError) -> ErrorKind {
     }
 }
 
+/// How the reader of a Parquet file begins to tell that a condition failed; what follows is all that is left of why.
+pub(crate) const FILTER_FAILED: &str = "Error evaluating filter predicate: ";
+
 /// DataFusion's text without its class names.
 fn plain(text: &str) -> String {
     let mut text = text;
@@ -181,16 +184,42 @@ fn plain(text: &str) -> String {
             "Schema error: ",
             "Execution error: ",
             "Arrow error: ",
+            "Compute error: ",
             "Parquet error: ",
             "External: ",
             "External error: ",
             "This feature is not implemented: ",
         ]
         .iter()
-        .find_map(|prefix| text.strip_prefix(prefix));
+        .find_map(|prefix| text.strip_prefix(prefix))
+        .or_else(|| after_the_rule(text));
         match stripped {
             Some(rest) => text = rest,
-            None => return text.to_owned(),
+            None => return of_a_filter(text).unwrap_or_else(|| text.to_owned()),
+        }
+    }
+}
+
+/// What went wrong while constants were computed, and not by which rule of the optimizer.
+fn after_the_rule(text: &str) -> Option<&str> {
+    let (rule, rest) = text.split_once(" failed\ncaused by\n")?;
+    rule.starts_with("Optimizer rule '").then_some(rest)
+}
+
+/// What a condition that failed inside the reader of a file says, which tells of it as the engine's developers see it.
+fn of_a_filter(text: &str) -> Option<String> {
+    let seen = text.strip_prefix(FILTER_FAILED)?;
+    if seen.contains("DivideByZero") {
+        return Some("Divide by zero error".to_owned());
+    }
+    let (_, quoted) = seen.split_once('"')?;
+    let mut told = String::new();
+    let mut characters = quoted.chars();
+    loop {
+        match characters.next()? {
+            '"' => return (!told.is_empty()).then_some(told),
+            '\\' => told.extend(characters.next()),
+            other => told.push(other),
         }
     }
 }
@@ -250,5 +279,34 @@ impl From<object_store::Error> for Error {
 impl From<ArrowError> for Error {
     fn from(error: ArrowError) -> Self {
         Self::from(DataFusionError::from(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_without_the_engines_own_words() {
+        for (said, told) in [
+            (
+                "Optimizer rule 'simplify_expressions' failed\ncaused by\nArrow error: Divide by zero error",
+                "Divide by zero error",
+            ),
+            (
+                "Parquet error: External: Compute error: Error evaluating filter predicate: ArrowError(DivideByZero, Some(\"\"))",
+                "Divide by zero error",
+            ),
+            (
+                "Arrow error: Compute error: Error evaluating filter predicate: ArrowError(CastError(\"Cannot cast string '\\\"a' to value\"), None)",
+                "Cannot cast string '\"a' to value",
+            ),
+            (
+                "it failed\ncaused by\nsomething",
+                "it failed\ncaused by\nsomething",
+            ),
+        ] {
+            assert_eq!(plain(said), told);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod calls;
 mod column_names;
 mod dates;
 mod escapes;
+mod growth;
 mod limits;
 mod null_safe;
 mod show;
@@ -35,6 +36,9 @@ pub(crate) use travel::{At, Travel};
 
 /// Longest statement accepted, bytes.
 const MAX_SQL_BYTES: usize = 256 << 10;
+
+/// Tables of other moments that one statement may name: each is opened before it is planned.
+const MAX_TRAVELS: usize = 32;
 
 /// A statement below this size cannot be deep enough to exhaust any stack while it is parsed.
 const SHALLOW_SQL_BYTES: usize = 4 << 10;
@@ -76,6 +80,12 @@ fn read_here(sql: &str, schema: &str, nesting: usize) -> Result<Read> {
         .tokenize_with_location()
         .map_err(|error| syntax(error.into()))?;
     let words = escapes::plain(tokens)?;
+    if words.travels.len() > MAX_TRAVELS {
+        return Err(Error::invalid(format!(
+            "the statement names more than {MAX_TRAVELS} tables of other moments"
+        ))
+        .hint("Ask for them in several statements."));
+    }
     let mut statement = one_statement(words.tokens, nesting)?;
     check_reading(&statement)?;
     if let Some(query) = show::query(&statement, schema)? {
@@ -152,6 +162,7 @@ fn rewrite(parsed: &mut Parsed) -> Result<()> {
         return Err(Error::invalid("the statement is nested too deeply")
             .hint("Write a long chain of OR as IN (...), and a long UNION as VALUES."));
     }
+    growth::check(statement.as_ref())?;
     match VisitMut::visit(statement.as_mut(), &mut Rewriter::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),

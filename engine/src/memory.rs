@@ -17,7 +17,7 @@ use datafusion::execution::memory_pool::{
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use parking_lot::Mutex;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, FILTER_FAILED};
 
 /// What DataFusion says, as an error of input and output, when the spilled files take all they may.
 const DISK_EXHAUSTED: &str = "exceeded the allowable limit";
@@ -62,6 +62,11 @@ impl Memory {
         Self::new(self.0.limit, statements)
     }
 
+    /// Bytes that a statement has however many run.
+    pub(crate) fn least(&self) -> usize {
+        self.0.share
+    }
+
     /// The memory of one more statement.
     pub fn share(&self) -> StatementMemory {
         StatementMemory(Arc::new(Share {
@@ -97,17 +102,19 @@ impl StatementMemory {
 /// Says in our words that memory or the disk for spilling ran out, where it did.
 pub(crate) fn exhausted(error: &DataFusionError) -> Option<Error> {
     if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
-        let message = "the statement needs more memory than there is for it";
-        return Some(Error::new(ErrorKind::ResourceExhausted, message).hint(
-            "Ask for fewer rows, columns or groups, try again when fewer statements run, or raise read.memory_limit_bytes.",
-        ));
+        return Some(no_memory());
     }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
+        let said = error.to_string();
+        let in_a_reader = said.contains(FILTER_FAILED) && said.contains("ResourcesExhausted(");
+        if in_a_reader {
+            return Some(no_memory());
+        }
         let full = error
             .downcast_ref::<io::Error>()
             .is_some_and(|io| io.kind() == io::ErrorKind::StorageFull);
-        if full || error.to_string().contains(DISK_EXHAUSTED) {
+        if full || said.contains(DISK_EXHAUSTED) {
             let message = "the statement spills more to the disk than there is room for";
             return Some(
                 Error::new(ErrorKind::ResourceExhausted, message).hint(
@@ -118,6 +125,13 @@ pub(crate) fn exhausted(error: &DataFusionError) -> Option<Error> {
         cause = error.source();
     }
     None
+}
+
+fn no_memory() -> Error {
+    let message = "the statement needs more memory than there is for it";
+    Error::new(ErrorKind::ResourceExhausted, message).hint(
+        "Ask for fewer rows, columns or groups, try again when fewer statements run, or raise read.memory_limit_bytes.",
+    )
 }
 
 #[derive(Debug)]

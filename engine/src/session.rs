@@ -34,6 +34,11 @@ use crate::lake::Lake;
 use crate::memory::Memory;
 use crate::reader::{ReaderConfig, TableInfo};
 
+/// Sorts of one statement that may run at once, in each of its threads.
+const SORTS: usize = 8;
+/// What a sort keeps to merge what it spilled, at most.
+const MERGE_BYTES: usize = 10 << 20;
+
 /// `[source]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -113,14 +118,16 @@ impl Sessions {
             .with_runtime_env(runtime)
             .build();
         datafusion_functions_json::register_all(&mut state)?;
+        functions::limit(&mut state)?;
         for function in functions::all(timezone) {
             state.register_udf(Arc::new(function))?;
         }
-        Ok(Self {
+        let sessions = Self {
             state: Arc::new(state),
             timezone,
             memory: Memory::new(memory_bytes, 1),
-        })
+        };
+        Ok(sessions.shared_among(1))
     }
 
     /// The memory of the statements that clients ask for.
@@ -128,10 +135,20 @@ impl Sessions {
         &self.memory
     }
 
-    /// The same sessions, whose memory is shared out among as many statements at once.
+    /// The same sessions, whose memory is shared out among as many statements at once. Each thread's sort keeps some from
+    /// the start to merge what it spilled: no more than a statement's share has for some sorts.
     pub(crate) fn shared_among(self, statements: usize) -> Self {
+        let memory = self.memory.shared_among(statements);
+        let mut config = self.state.config().clone();
+        let sorts = SORTS * config.target_partitions();
+        let kept = (memory.least() / sorts).min(MERGE_BYTES);
+        config.options_mut().execution.sort_spill_reservation_bytes = kept;
+        let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
+            .with_config(config)
+            .build();
         Self {
-            memory: self.memory.shared_among(statements),
+            state: Arc::new(state),
+            memory,
             ..self
         }
     }

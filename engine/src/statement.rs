@@ -88,7 +88,9 @@ impl Statement {
                     let schema = scan.table_name.schema();
                     browses &= schema.is_some_and(|name| BROWSED.contains(&name));
                 }
-                LogicalPlan::RecursiveQuery(_) | LogicalPlan::Unnest(_) => browses = false,
+                LogicalPlan::Join(_) | LogicalPlan::RecursiveQuery(_) | LogicalPlan::Unnest(_) => {
+                    browses = false;
+                }
                 LogicalPlan::Filter(filter) if filter.predicate == lit(false) => {
                     return Ok(TreeNodeRecursion::Jump);
                 }

@@ -211,3 +211,59 @@ fn nothing_makes_the_front_panic() {
         let _ = plain(sql);
     }
 }
+
+/// What is refused for its size, and how.
+fn size_of(sql: &str) -> Option<String> {
+    let error = read(sql, "main", 50).err()?;
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert!(error.hint_text().is_some(), "{error}");
+    Some(error.to_string())
+}
+
+fn doubled(times: usize) -> String {
+    let mut sql = "WITH a0 AS (SELECT 1 AS n FROM t)".to_owned();
+    for nth in 1..=times {
+        let before = nth - 1;
+        sql += &format!(", A{nth} AS (SELECT * FROM a{before} UNION ALL SELECT * FROM a{before})");
+    }
+    sql + &format!(" SELECT count(*) FROM a{times}")
+}
+
+#[test]
+fn names_of_with_may_not_multiply_without_end() {
+    assert_eq!(size_of(&doubled(10)), None);
+    let refused = size_of(&doubled(40)).expect("refused");
+    assert!(refused.contains("4096 tables"), "{refused}");
+    let hidden = format!("SELECT (WITH x AS ({}) SELECT * FROM x)", doubled(40));
+    assert!(size_of(&hidden).is_some());
+    let explained = format!("EXPLAIN {}", doubled(40));
+    assert!(size_of(&explained).is_some());
+}
+
+#[test]
+fn a_name_of_with_counts_where_it_is_seen() {
+    let big = "SELECT * FROM a10 UNION ALL ".repeat(3) + "SELECT * FROM a10";
+    let body = doubled(10).replace("SELECT count(*) FROM a10", "");
+    // Four times 1024 is as many as there may be, and one more is too many.
+    assert_eq!(size_of(&format!("{body} {big}")), None);
+    assert!(size_of(&format!("{body} {big} UNION ALL SELECT * FROM t")).is_some());
+    // What an inner WITH calls by the same name is what it says, and the outer one is seen in it until then.
+    let inner = "WITH a10 AS (SELECT * FROM t) SELECT * FROM a10";
+    let many = format!("SELECT * FROM ({inner}) x UNION ALL ").repeat(20);
+    assert_eq!(size_of(&format!("{body} {many} SELECT 1")), None);
+    let of_outer = "WITH a10 AS (SELECT * FROM a10) SELECT * FROM a10";
+    let many = format!("SELECT * FROM ({of_outer}) x UNION ALL ").repeat(5);
+    assert!(size_of(&format!("{body} {many} SELECT 1")).is_some());
+    let recursive = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r";
+    assert_eq!(size_of(recursive), None);
+}
+
+#[test]
+fn a_statement_names_few_tables_of_other_moments() {
+    let of = |tables: usize| {
+        let tables = (0..tables).map(|epoch| format!("t EPOCH AS OF {epoch}"));
+        format!("SELECT 1 FROM {}", tables.collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(size_of(&of(32)), None);
+    assert!(size_of(&of(33)).is_some());
+}

@@ -1,6 +1,7 @@
 //! SQL functions of the lake beside DataFusion's own.
 
 mod attempt;
+mod bounded;
 mod debezium_decimal;
 mod envelope;
 mod local_date;
@@ -14,6 +15,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use attempt::attempt;
+pub(crate) use bounded::limit;
 pub(crate) use debezium_decimal::SOURCE_DECIMAL;
 pub(crate) use envelope::{Image, image};
 pub(crate) use unavailable::UNAVAILABLE_FIELDS;

@@ -34,6 +34,7 @@ use sql_files::TableName;
 
 use crate::error::{Error, ErrorKind};
 use crate::masked::masked;
+use crate::memory;
 
 /// A table as somebody sees it.
 pub(crate) struct GuardedTable {
@@ -282,14 +283,12 @@ fn holds_a_query(expr: &Expr) -> bool {
 /// What is told of an error below the barrier: neither what was computed there nor on which value. Where nothing is kept
 /// back, a mistake of the statement's own conditions is told as it is.
 fn told(name: &TableName, is_open: bool, error: DataFusionError) -> DataFusionError {
+    if let Some(exhausted) = memory::exhausted(&error) {
+        return DataFusionError::External(Box::new(exhausted));
+    }
     let error = Error::from(error);
     if is_open && error.kind() == ErrorKind::InvalidRequest {
         return DataFusionError::External(Box::new(error));
-    }
-    if error.kind() == ErrorKind::ResourceExhausted {
-        return DataFusionError::ResourcesExhausted(format!(
-            "\"{name}\" takes too much memory to read"
-        ));
     }
     tracing::error!(table = %name, error = masked(&error.to_string()), "a table cannot be read for a role");
     let told = Error::new(ErrorKind::Unavailable, format!("\"{name}\" cannot be read"))

@@ -120,6 +120,18 @@ async fn a_role_whose_mask_covers_nothing_is_suspended() {
     );
 }
 
+/// What a server tells of itself is there only where one serves, and other tables are seen without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mask_of_a_system_table_suspends_nobody_where_nothing_serves() {
+    let policies = "CREATE ROLE watcher; GRANT SELECT ON silver.people TO watcher;
+        GRANT SELECT ON system.queries TO watcher;
+        CREATE MASK ON system.queries (statement) TO watcher USING (NULL);";
+    let lake = Lake::with(policies).await;
+    let watcher = somebody(&["watcher"], &[]);
+    let people = lake.rows(&watcher, "SELECT count(*) FROM silver.people");
+    assert_eq!(people.await, ["5"]);
+}
+
 #[test]
 fn rows_kept_aside_are_in_no_grant_of_a_schema() {
     let source = crate::project::Source {

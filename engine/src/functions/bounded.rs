@@ -1,0 +1,315 @@
+//! Functions of a few letters that ask for any amount of memory: `repeat('x', 2000000000)`, `range(0, 1000000000000)`.
+//! What they make is outside the memory that a statement is given, so each call has a limit of its own.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNanoType, TimeUnit};
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::preimage::PreimageResult;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+/// Bytes that one call may make for the rows of one batch.
+const MOST_BYTES: u64 = 256 << 20;
+/// Bytes of an element of a list, about.
+const ELEMENT_BYTES: u64 = 8;
+
+/// How large the result of a function is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Growth {
+    /// The first argument, as often as the second says.
+    Repeats,
+    /// As many characters as the second argument says.
+    Pads,
+    /// From the first argument to the second, by the third.
+    Counts,
+    /// Every place of the second argument in the first becomes the third.
+    Replaces,
+}
+
+const GROWING: [(&str, Growth); 8] = [
+    ("repeat", Growth::Repeats),
+    ("lpad", Growth::Pads),
+    ("rpad", Growth::Pads),
+    ("array_repeat", Growth::Repeats),
+    ("array_resize", Growth::Pads),
+    ("range", Growth::Counts),
+    ("generate_series", Growth::Counts),
+    ("replace", Growth::Replaces),
+];
+
+/// Puts the limit on those functions of a registry that need one, under all of their names.
+pub(crate) fn limit(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    for (name, growth) in GROWING {
+        let inner = registry.udf(name)?.as_ref().clone();
+        registry.register_udf(Arc::new(ScalarUDF::from(Bounded { inner, growth })))?;
+    }
+    Ok(())
+}
+
+/// A function as it is, but for results that are too large.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bounded {
+    inner: ScalarUDF,
+    growth: Growth,
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(arguments)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        self.inner.return_field_from_args(arguments)
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(arguments)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner.inner().is_strict()
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let bytes = size(self.growth, &call.args, call.number_rows)?;
+        if bytes > MOST_BYTES {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "{} would make {bytes} bytes at once",
+                self.name()
+            )));
+        }
+        self.inner.invoke_with_args(call)
+    }
+
+    fn simplify(
+        &self,
+        arguments: Vec<Expr>,
+        context: &SimplifyContext,
+    ) -> Result<ExprSimplifyResult> {
+        self.inner.simplify(arguments, context)
+    }
+
+    fn preimage(
+        &self,
+        arguments: &[Expr],
+        literal: &Expr,
+        context: &SimplifyContext,
+    ) -> Result<PreimageResult> {
+        self.inner.preimage(arguments, literal, context)
+    }
+
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> Result<Interval> {
+        self.inner.evaluate_bounds(inputs)
+    }
+
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
+        self.inner.output_ordering(inputs)
+    }
+
+    fn preserves_lex_ordering(&self, inputs: &[ExprProperties]) -> Result<bool> {
+        self.inner.preserves_lex_ordering(inputs)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn placement(&self, arguments: &[ExpressionPlacement]) -> ExpressionPlacement {
+        self.inner.inner().placement(arguments)
+    }
+}
+
+/// Bytes that a call will make, or about as many.
+fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64> {
+    let arguments: Vec<Argument> = arguments.iter().map(Argument::of).collect::<Result<_>>()?;
+    let rows = match arguments.iter().all(|argument| argument.is_scalar) {
+        true => 1,
+        false => rows,
+    };
+    let sum = |of: &dyn Fn(usize) -> Option<u64>| {
+        let sizes = (0..rows).filter_map(of);
+        sizes.fold(0_u64, u64::saturating_add)
+    };
+    Ok(match (growth, arguments.as_slice()) {
+        (Growth::Repeats, [what, times, ..]) => {
+            let (sizes, times) = (what.sizes()?, times.numbers());
+            sum(&|row| Some(sizes.at(row)?.saturating_mul(times.at(row)?)))
+        }
+        (Growth::Pads, [_, length, ..]) => {
+            let lengths = length.numbers();
+            sum(&|row| lengths.at(row))
+        }
+        (Growth::Counts, [end]) => {
+            let ends = end.numbers();
+            sum(&|row| Some(ends.at(row)?.saturating_mul(ELEMENT_BYTES)))
+        }
+        (Growth::Counts, [start, end, step @ ..]) => {
+            let (starts, ends) = (start.moments(), end.moments());
+            let steps = step.first().map(Argument::steps);
+            sum(&|row| {
+                let way = ends.signed(row)?.abs_diff(starts.signed(row)?);
+                let step = match &steps {
+                    Some(steps) => steps.signed(row)?.unsigned_abs(),
+                    None => 1,
+                };
+                Some((way / step.max(1)).saturating_mul(ELEMENT_BYTES))
+            })
+        }
+        (Growth::Replaces, [text, from, to, ..]) => {
+            let (texts, from, to) = (text.texts()?, from.texts()?, to.texts()?);
+            let most = sum(&|row| {
+                let places = texts.at(row)?.len() as u64 + 1;
+                Some(places.saturating_mul(to.at(row)?.len() as u64))
+            });
+            match most <= MOST_BYTES {
+                true => most,
+                false => sum(&|row| {
+                    let (text, to) = (texts.at(row)?, to.at(row)?);
+                    let places = text.matches(from.at(row)?).count() as u64;
+                    Some(places.saturating_mul(to.len() as u64) + text.len() as u64)
+                }),
+            }
+        }
+        _ => 0,
+    })
+}
+
+/// The values of one argument; a scalar is the same for every row.
+struct Argument {
+    array: ArrayRef,
+    is_scalar: bool,
+}
+
+impl Argument {
+    fn of(value: &ColumnarValue) -> Result<Self> {
+        Ok(match value {
+            ColumnarValue::Scalar(scalar) => Self {
+                array: scalar.to_array()?,
+                is_scalar: true,
+            },
+            ColumnarValue::Array(array) => Self {
+                array: array.clone(),
+                is_scalar: false,
+            },
+        })
+    }
+
+    fn numbers(&self) -> Numbers {
+        let numbers = cast(&self.array, &DataType::Int64).ok();
+        Numbers {
+            values: numbers.map(|numbers| numbers.as_primitive::<Int64Type>().clone()),
+            is_scalar: self.is_scalar,
+        }
+    }
+
+    /// Whole numbers as they are; days and times in microseconds.
+    fn moments(&self) -> Numbers {
+        if self.array.data_type().is_integer() {
+            return self.numbers();
+        }
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let array = cast(&self.array, &micros).unwrap_or_else(|_| self.array.clone());
+        let is_scalar = self.is_scalar;
+        Self { array, is_scalar }.numbers()
+    }
+
+    /// The same of steps; a month is the shortest one.
+    fn steps(&self) -> Numbers {
+        let intervals = self.array.as_primitive_opt::<IntervalMonthDayNanoType>();
+        let Some(intervals) = intervals else {
+            return self.numbers();
+        };
+        let micros = intervals.unary::<_, Int64Type>(|step| {
+            let days = i64::from(step.months) * 28 + i64::from(step.days);
+            days.saturating_mul(86_400_000_000)
+                .saturating_add(step.nanoseconds / 1000)
+        });
+        Numbers {
+            values: Some(micros),
+            is_scalar: self.is_scalar,
+        }
+    }
+
+    fn texts(&self) -> Result<Texts> {
+        let texts = cast(&self.array, &DataType::Utf8View)?;
+        Ok(Texts {
+            values: texts.as_string_view().clone(),
+            is_scalar: self.is_scalar,
+        })
+    }
+
+    /// Bytes of each value: those of a text, of others the average.
+    fn sizes(&self) -> Result<Numbers> {
+        let is_text = self.array.data_type().is_string();
+        let sizes = match is_text {
+            true => {
+                let texts = self.texts()?.values;
+                let lengths = texts.iter().map(|text| Some(text?.len() as i64));
+                lengths.collect()
+            }
+            false => {
+                let bytes = self.array.to_data().get_slice_memory_size()?;
+                let average = bytes.div_ceil(self.array.len().max(1)) as i64;
+                Int64Array::from_value(average, self.array.len())
+            }
+        };
+        Ok(Numbers {
+            values: Some(sizes),
+            is_scalar: self.is_scalar,
+        })
+    }
+}
+
+/// None where the argument is no number.
+struct Numbers {
+    values: Option<Int64Array>,
+    is_scalar: bool,
+}
+
+impl Numbers {
+    fn signed(&self, row: usize) -> Option<i64> {
+        let values = self.values.as_ref()?;
+        let row = if self.is_scalar { 0 } else { row };
+        values.is_valid(row).then(|| values.value(row))
+    }
+
+    fn at(&self, row: usize) -> Option<u64> {
+        self.signed(row)
+            .map(|number| u64::try_from(number).unwrap_or(0))
+    }
+}
+
+struct Texts {
+    values: StringViewArray,
+    is_scalar: bool,
+}
+
+impl Texts {
+    fn at(&self, row: usize) -> Option<&str> {
+        let row = if self.is_scalar { 0 } else { row };
+        let values = &self.values;
+        values.is_valid(row).then(|| values.value(row))
+    }
+}
