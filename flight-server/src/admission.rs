@@ -1,5 +1,5 @@
-//! Who runs and who waits: at most so many statements at once, the next one of whichever user's turn it is, a waiting
-//! room of bounded size and patience.
+//! Who runs and who waits: at most so many statements at once, never all of them one user's, the next one of whichever
+//! user's turn it is, a waiting room of bounded size and patience.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 /// Places for statements that only look at catalogs, so that nobody who browses waits behind heavy queries.
 pub(crate) const BROWSING: usize = 4;
+/// Of these, how many one user may hold.
+const BROWSING_OF_ONE: usize = 2;
 
 /// How many may run and wait.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +36,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    running: usize,
-    browsing: usize,
+    running: Held,
+    browsing: Held,
     waiting: usize,
     next: u64,
     /// Users with somebody in the room; the first is next.
@@ -43,9 +45,17 @@ struct State {
     queues: HashMap<String, VecDeque<Waiter>>,
 }
 
+/// The places of one kind that are taken, in all and by each user.
+#[derive(Debug, Default)]
+struct Held {
+    all: usize,
+    of_user: HashMap<String, usize>,
+}
+
 #[derive(Debug)]
 struct Waiter {
     number: u64,
+    browses: bool,
     place: oneshot::Sender<Place>,
 }
 
@@ -53,6 +63,7 @@ struct Waiter {
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Admission,
+    user: String,
     holds: Holds,
 }
 
@@ -61,6 +72,13 @@ enum Holds {
     Turn,
     Browsing,
     Nothing,
+}
+
+impl Room {
+    /// How many places one user may take: three of four, so that nobody waits behind the statements of one other.
+    fn running_of_one(&self) -> usize {
+        (self.running * 3).div_ceil(4)
+    }
 }
 
 impl Admission {
@@ -79,19 +97,15 @@ impl Admission {
         let room = self.0.room;
         let (number, place) = {
             let mut state = self.0.state.lock();
-            if browses && state.browsing < BROWSING {
-                state.browsing += 1;
-                return Ok(self.place(Holds::Browsing));
-            }
-            if state.running < room.running {
-                state.running += 1;
-                return Ok(self.place(Holds::Turn));
+            if let Some(holds) = state.free(&room, user, browses) {
+                state.take(user, holds);
+                return Ok(self.place(user, holds));
             }
             let of_user = state.queues.get(user).map_or(0, VecDeque::len);
             if state.waiting >= room.waiting || of_user >= room.waiting_of_one {
                 return Err(full(of_user >= room.waiting_of_one));
             }
-            state.join(user)
+            state.join(user, browses)
         };
         let _left = Left {
             admission: self,
@@ -104,9 +118,10 @@ impl Admission {
         }
     }
 
-    fn place(&self, holds: Holds) -> Place {
+    fn place(&self, user: &str, holds: Holds) -> Place {
         Place {
             admission: self.clone(),
+            user: user.to_owned(),
             holds,
         }
     }
@@ -117,8 +132,55 @@ impl Admission {
     }
 }
 
+impl Held {
+    fn of(&self, user: &str) -> usize {
+        self.of_user.get(user).copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, user: &str) {
+        self.all += 1;
+        *self.of_user.entry(user.to_owned()).or_default() += 1;
+    }
+
+    fn give_back(&mut self, user: &str) {
+        self.all -= 1;
+        if let Some(held) = self.of_user.get_mut(user) {
+            *held -= 1;
+            if *held == 0 {
+                self.of_user.remove(user);
+            }
+        }
+    }
+}
+
 impl State {
-    fn join(&mut self, user: &str) -> (u64, oneshot::Receiver<Place>) {
+    /// The kind of place that a statement of `user` could have now.
+    fn free(&self, room: &Room, user: &str, browses: bool) -> Option<Holds> {
+        let apart = self.browsing.all < BROWSING && self.browsing.of(user) < BROWSING_OF_ONE;
+        if browses && apart {
+            return Some(Holds::Browsing);
+        }
+        let turn = self.running.all < room.running && self.running.of(user) < room.running_of_one();
+        turn.then_some(Holds::Turn)
+    }
+
+    fn take(&mut self, user: &str, holds: Holds) {
+        match holds {
+            Holds::Turn => self.running.take(user),
+            Holds::Browsing => self.browsing.take(user),
+            Holds::Nothing => {}
+        }
+    }
+
+    fn give_back(&mut self, user: &str, holds: Holds) {
+        match holds {
+            Holds::Turn => self.running.give_back(user),
+            Holds::Browsing => self.browsing.give_back(user),
+            Holds::Nothing => {}
+        }
+    }
+
+    fn join(&mut self, user: &str, browses: bool) -> (u64, oneshot::Receiver<Place>) {
         let number = self.next;
         self.next += 1;
         self.waiting += 1;
@@ -129,22 +191,35 @@ impl State {
         }
         queue.push_back(Waiter {
             number,
+            browses,
             place: sender,
         });
         (number, receiver)
     }
 
-    /// Whoever's turn it is; their user comes last from here on.
-    fn next_waiter(&mut self) -> Option<Waiter> {
-        let user = self.turns.pop_front()?;
-        let queue = self.queues.get_mut(&user)?;
-        let waiter = queue.pop_front();
-        match queue.is_empty() {
-            true => drop(self.queues.remove(&user)),
-            false => self.turns.push_back(user),
+    /// The first user in turn with somebody whom a free place suits, and that place; the user comes last from here on.
+    fn next_waiter(&mut self, room: &Room) -> Option<(String, Waiter, Holds)> {
+        for turn in 0..self.turns.len() {
+            let user = &self.turns[turn];
+            let queue = self.queues.get(user)?;
+            let suited = queue.iter().enumerate().find_map(|(nth, waiter)| {
+                let holds = self.free(room, user, waiter.browses)?;
+                Some((nth, holds))
+            });
+            let Some((nth, holds)) = suited else {
+                continue;
+            };
+            let user = self.turns.remove(turn)?;
+            let queue = self.queues.get_mut(&user)?;
+            let waiter = queue.remove(nth)?;
+            match queue.is_empty() {
+                true => drop(self.queues.remove(&user)),
+                false => self.turns.push_back(user.clone()),
+            }
+            self.waiting -= 1;
+            return Some((user, waiter, holds));
         }
-        self.waiting -= 1;
-        waiter
+        None
     }
 
     fn leave(&mut self, user: &str, number: u64) {
@@ -167,18 +242,16 @@ impl Drop for Place {
             return;
         }
         let mut state = self.admission.0.state.lock();
-        if self.holds == Holds::Browsing {
-            state.browsing -= 1;
-            return;
-        }
-        while let Some(waiter) = state.next_waiter() {
-            match waiter.place.send(self.admission.place(Holds::Turn)) {
-                Ok(()) => return,
-                // Whoever waited has just left; the place is still ours to give.
-                Err(mut refused) => refused.holds = Holds::Nothing,
+        state.give_back(&self.user, self.holds);
+        while let Some((user, waiter, holds)) = state.next_waiter(&self.admission.0.room) {
+            state.take(&user, holds);
+            let place = self.admission.place(&user, holds);
+            // Whoever waited may have just left; the place is still ours to give.
+            if let Err(mut refused) = waiter.place.send(place) {
+                refused.holds = Holds::Nothing;
+                state.give_back(&user, holds);
             }
         }
-        state.running -= 1;
     }
 }
 
@@ -261,7 +334,11 @@ mod tests {
         let fair = ["anne 1", "bob 1", "carl 1", "anne 2", "bob 2", "anne 3"];
         assert_eq!(seen, fair);
         let state = admission.0.state.lock();
-        assert_eq!((state.running, state.waiting, state.turns.len()), (0, 0, 0));
+        assert_eq!(
+            (state.running.all, state.waiting, state.turns.len()),
+            (0, 0, 0)
+        );
+        assert!(state.running.of_user.is_empty());
     }
 
     #[tokio::test]
@@ -319,11 +396,56 @@ mod tests {
         let admission = admission(1, 0, 0);
         let _heavy = admission.enter("anne", false).await.expect("free");
         let mut places = Vec::new();
-        for _ in 0..BROWSING {
+        for user in ["anne", "anne", "bob", "carl"] {
+            places.push(admission.enter(user, true).await.expect("apart"));
+        }
+        admission.enter("dora", true).await.expect_err("full");
+        places.pop();
+        admission.enter("dora", true).await.expect("apart again");
+    }
+
+    #[tokio::test]
+    async fn a_place_to_browse_goes_to_who_waits_to_browse() {
+        let admission = admission(1, 10, 10);
+        let _heavy = admission.enter("anne", false).await.expect("free");
+        let mut places = Vec::new();
+        for user in ["anne", "anne", "bob", "carl"] {
+            places.push(admission.enter(user, true).await.expect("apart"));
+        }
+        let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for (nth, (user, browses)) in [("eve", false), ("dora", true)].into_iter().enumerate() {
+            let (waiting, told) = (admission.clone(), told.clone());
+            tokio::spawn(async move {
+                let place = waiting.enter(user, browses).await.expect("its turn");
+                told.send((user, place)).expect("heard");
+            });
+            joined(&admission, nth + 1).await;
+        }
+        places.pop();
+        let (user, _place) = order.recv().await.expect("somebody");
+        assert_eq!(user, "dora");
+        assert_eq!(admission.waiting(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_user_never_takes_every_place() {
+        let admission = admission(4, 10, 10);
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            places.push(admission.enter("anne", false).await.expect("free"));
+        }
+        let fourth = tokio::spawn({
+            let admission = admission.clone();
+            async move { admission.enter("anne", false).await }
+        });
+        joined(&admission, 1).await;
+        let _of_bob = admission.enter("bob", false).await.expect("left for him");
+        assert_eq!(admission.waiting(), 1);
+        places.pop();
+        fourth.await.expect("ran").expect("her own place again");
+        for _ in 0..BROWSING_OF_ONE {
             places.push(admission.enter("anne", true).await.expect("apart"));
         }
-        admission.enter("anne", true).await.expect_err("full");
-        places.pop();
-        admission.enter("bob", true).await.expect("apart again");
+        let _left = admission.enter("carl", true).await.expect("left for him");
     }
 }

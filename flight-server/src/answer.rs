@@ -73,7 +73,7 @@ pub(crate) fn answer(
 async fn watch(run: Arc<Run>, work: AbortHandle, ends: Ends) {
     let cut = tokio::select! {
         cut = run.query.is_cut() => cut,
-        () = sleep_until(ends.deadline) => Cut::Late(ends.limit.seconds),
+        () = sleep_until(ends.deadline) => ends.limit.late(),
         () = ends.stopping.cancelled() => Cut::Stopping,
     };
     run.query.cut(cut);
@@ -139,17 +139,27 @@ impl Sending {
             let admitted = self.limit.admit_bytes(self.query.sent(bytes));
             admitted.map_err(errors::status)?;
             metrics::observe_bytes(bytes);
-            match timeout(self.unread, sender.send(message)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Status::cancelled("the client went away")),
-                Err(_) => {
-                    let cut = Cut::Unread(self.unread.as_secs());
-                    self.query.cut(cut);
-                    return Err(errors::status(cut.error()));
-                }
+            self.in_time(sender.send(message)).await?;
+        }
+        // A statement has ended when its client has taken the last message, and keeps its place until then.
+        self.in_time(sender.reserve_many(MESSAGES_WAITING)).await?;
+        Ok(())
+    }
+
+    /// What waits for the client, for as long as a client may take.
+    async fn in_time<T, E>(
+        &self,
+        waiting: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Status> {
+        match timeout(self.unread, waiting).await {
+            Ok(Ok(taken)) => Ok(taken),
+            Ok(Err(_)) => Err(Status::cancelled("the client went away")),
+            Err(_) => {
+                let cut = Cut::Unread(self.unread.as_secs());
+                self.query.cut(cut);
+                Err(errors::status(cut.error()))
             }
         }
-        Ok(())
     }
 }
 

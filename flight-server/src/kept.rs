@@ -14,7 +14,7 @@ const EPOCHS_KEPT: usize = 32;
 const PLANS_KEPT: usize = 64;
 
 /// Plans of longer statements are not kept.
-const LONGEST_KEPT: usize = 64 * 1024;
+const LONGEST_KEPT: usize = 4 * 1024;
 
 /// What nobody asked for in this time goes: by then its epoch may be gone.
 const UNUSED: Duration = Duration::from_secs(600);

@@ -8,6 +8,7 @@ use engine::{Error, ErrorKind, Principal, Result};
 use serde::Deserialize;
 
 use crate::config::FlightConfig;
+use crate::running::Cut;
 
 /// What one role has less of than others: `[flight.roles.NAME]`. What is not set is not limited further.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -35,6 +36,15 @@ pub(crate) const MAX_ROWS: &str = "max_rows";
 pub(crate) const MAX_BYTES: &str = "max_bytes";
 
 impl Asked {
+    /// What is asked for here, and elsewhere what is not.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            timeout_seconds: self.timeout_seconds.or(other.timeout_seconds),
+            max_rows: self.max_rows.or(other.max_rows),
+            max_bytes: self.max_bytes.or(other.max_bytes),
+        }
+    }
+
     /// The option of a name; nothing where there is none of it.
     pub(crate) fn option(&mut self, name: &str) -> Option<&mut Option<u64>> {
         match name {
@@ -95,6 +105,11 @@ impl Limits {
 impl Limit {
     pub(crate) fn time(self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    /// That a statement took longer.
+    pub(crate) fn late(self) -> Cut {
+        Cut::Late(self.seconds)
     }
 
     /// # Errors

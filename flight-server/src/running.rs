@@ -80,7 +80,10 @@ impl Cut {
 /// One execution of a statement.
 pub(crate) struct Query {
     id: u64,
-    asked: Asked,
+    user: String,
+    client: String,
+    /// The text, shortened: that of statements that ended long ago must not fill the memory.
+    statement: String,
     session: Option<String>,
     epoch: u64,
     arrived_at: i64,
@@ -108,6 +111,7 @@ struct Ended {
 /// A statement that runs until this is dropped; then its client went away.
 pub(crate) struct Run {
     pub(crate) query: Arc<Query>,
+    asked: Asked,
     running: Running,
 }
 
@@ -142,7 +146,9 @@ impl Running {
         metrics::observe_statements_queued(1);
         let query = Arc::new(Query {
             id: arrival.id,
-            asked: arrival.asked,
+            user: arrival.asked.user.clone(),
+            client: arrival.asked.from.to_string(),
+            statement: shortened(&arrival.asked.sql).to_owned(),
             session: arrival.session,
             epoch: arrival.epoch,
             arrived_at: (self.0.clock)().timestamp_micros(),
@@ -161,6 +167,7 @@ impl Running {
         statements.running.push(query.clone());
         Run {
             query,
+            asked: arrival.asked,
             running: self.clone(),
         }
     }
@@ -181,7 +188,7 @@ impl Running {
     pub(crate) fn is_of(&self, id: u64, user: &str) -> bool {
         let statements = self.0.statements.lock();
         let mut known = statements.running.iter().chain(&statements.ended);
-        known.any(|query| query.id == id && query.asked.user == user)
+        known.any(|query| query.id == id && query.user == user)
     }
 
     /// Ends a statement that runs or waits, and tells its state. To kill again what has ended changes nothing.
@@ -280,10 +287,10 @@ impl Query {
         };
         QueryRow {
             query_id: self.id,
-            user: self.asked.user.clone(),
-            client: self.asked.from.to_string(),
+            user: self.user.clone(),
+            client: self.client.clone(),
             session: self.session.clone(),
-            statement: shortened(&self.asked.sql).to_owned(),
+            statement: self.statement.clone(),
             state,
             started: self.arrived_at,
             queue_seconds: since.duration_since(self.arrived).as_secs_f64(),
@@ -344,7 +351,7 @@ impl Run {
         let kept = &self.running.0;
         let rows = self.query.rows.load(Ordering::Relaxed);
         kept.audit
-            .ended(&self.query.asked, Some(rows), took, outcome.label());
+            .ended(&self.asked, Some(rows), took, outcome.label());
         tracing::debug!(?outcome, ?took, "statement ended");
         let mut statements = kept.statements.lock();
         statements

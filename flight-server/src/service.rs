@@ -336,7 +336,10 @@ impl SqlService {
             ("schema", None) => changed.schema = None,
             ("schema", Some(OptionValue::Text(name))) => changed.schema = Some(name),
             ("epoch", None) => changed.epoch = None,
-            ("epoch", Some(OptionValue::Int(epoch))) => changed.epoch = u64::try_from(epoch).ok(),
+            ("epoch", Some(OptionValue::Int(epoch))) => {
+                let epoch = u64::try_from(epoch).map_err(|_| OptionErrorValue::InvalidValue)?;
+                changed.epoch = Some(epoch);
+            }
             ("epoch", Some(OptionValue::Text(epoch))) => {
                 let epoch = epoch.parse().map_err(|_| OptionErrorValue::InvalidValue)?;
                 changed.epoch = Some(epoch);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{CATALOG, Clock, EpochHold, Principal, Result, SessionRow};
+use engine::{CATALOG, Clock, EpochHold, Error, Principal, Result, SessionRow};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
@@ -46,22 +46,34 @@ impl SessionOptions {
     /// What the call's headers say, which is where a driver puts what it does not know of its connection string.
     ///
     /// `database` and `catalog` name the catalog, or a schema as those who come from Hive are used to.
-    fn of(headers: &MetadataMap) -> Self {
+    ///
+    /// # Errors
+    /// `InvalidRequest` for a number that is none: a limit or an epoch that was meant must not be passed over.
+    fn of(headers: &MetadataMap) -> Result<Self> {
         let named = ["schema", "database", "catalog"]
             .into_iter()
             .filter_map(|name| header(headers, name))
             .find(|name| !name.is_empty() && *name != CATALOG);
-        let number = |name| header(headers, name)?.parse().ok();
-        let limit = |name| number(name).filter(|limit| *limit > 0);
-        Self {
+        let limit = |name| number(headers, name, 1);
+        Ok(Self {
             schema: named.map(str::to_owned),
-            epoch: number("epoch"),
+            epoch: number(headers, "epoch", 0)?,
             profile: Profile::of(headers),
             limits: Asked {
-                timeout_seconds: limit(TIMEOUT_SECONDS),
-                max_rows: limit(MAX_ROWS),
-                max_bytes: limit(MAX_BYTES),
+                timeout_seconds: limit(TIMEOUT_SECONDS)?,
+                max_rows: limit(MAX_ROWS)?,
+                max_bytes: limit(MAX_BYTES)?,
             },
+        })
+    }
+
+    /// What is set here, and elsewhere what is not. The profile is always set.
+    fn or(self, other: Self) -> Self {
+        Self {
+            schema: self.schema.or(other.schema),
+            epoch: self.epoch.or(other.epoch),
+            profile: self.profile,
+            limits: self.limits.or(other.limits),
         }
     }
 }
@@ -148,10 +160,11 @@ impl Sessions {
     /// Who sends a call with these headers over this connection: the one place that says so.
     ///
     /// # Errors
-    /// `Unauthenticated` for whoever is none of the users, where there are users.
+    /// `Unauthenticated` for whoever is none of the users, where there are users; `InvalidRequest` for headers that are
+    /// no options.
     pub(crate) async fn authenticate(&self, headers: &MetadataMap, peer: &Peer) -> Result<Caller> {
         let Some(sign_in) = &self.sign_in else {
-            return Ok(self.anonymous(headers, peer));
+            return self.anonymous(headers, peer);
         };
         let signed_in = sign_in.authenticate(headers, peer).await;
         let SignedIn { principal, session } = signed_in.inspect_err(|_| {
@@ -163,11 +176,11 @@ impl Sessions {
             let session = self.opened(cookie(headers)?)?;
             (session.user == principal.name()).then_some(session)
         });
-        Ok(self.caller(principal, session, headers, peer))
+        self.caller(principal, session, headers, peer)
     }
 
     /// Without users a token only tells sessions apart, and one that is not ours is no session, not a refusal.
-    fn anonymous(&self, headers: &MetadataMap, peer: &Peer) -> Caller {
+    fn anonymous(&self, headers: &MetadataMap, peer: &Peer) -> Result<Caller> {
         let tokens = credentials(headers, "bearer")
             .into_iter()
             .chain(cookie(headers));
@@ -186,14 +199,14 @@ impl Sessions {
         session: Option<SessionToken>,
         headers: &MetadataMap,
         peer: &Peer,
-    ) -> Caller {
-        let mut options = SessionOptions::of(headers);
+    ) -> Result<Caller> {
+        let mut options = SessionOptions::of(headers)?;
         if let Some(session) = &session
             && let Some(kept) = self.kept.lock().get_mut(&session.id)
             && kept.used.elapsed() < self.idle
         {
             kept.used = Instant::now();
-            options = kept.options.clone();
+            options = kept.options.clone().or(options);
         }
         let caller = Caller {
             principal,
@@ -205,7 +218,7 @@ impl Sessions {
         let mut seen = self.seen.lock();
         seen.note(caller.who(), &caller.options, now);
         drop(seen);
-        caller
+        Ok(caller)
     }
 
     /// Who called lately, the last caller first.
@@ -283,6 +296,21 @@ pub(crate) fn set_cookie(token: &str) -> String {
     format!("{COOKIE}={token}; HttpOnly; SameSite=Strict")
 }
 
+/// The number of a header, where there is one.
+fn number(headers: &MetadataMap, name: &str, least: u64) -> Result<Option<u64>> {
+    let Some(text) = header(headers, name).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(number) if number >= least => Ok(Some(number)),
+        _ => Err(
+            Error::invalid(format!("the header {name} is no whole number")).hint(format!(
+                "Give it a number from {least} on, or leave it out."
+            )),
+        ),
+    }
+}
+
 fn header<'a>(headers: &'a MetadataMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -308,6 +336,11 @@ mod tests {
         Sessions::new(key, 100, &config, None, Audit::none(), clock)
     }
 
+    fn caller(sessions: &Sessions, headers: &MetadataMap) -> Caller {
+        let caller = sessions.anonymous(headers, &Peer::UNKNOWN);
+        caller.expect("headers that are options")
+    }
+
     fn headers(name: &'static str, value: &str) -> MetadataMap {
         let mut headers = MetadataMap::new();
         headers.insert(name, value.parse().expect("ascii"));
@@ -324,26 +357,16 @@ mod tests {
     #[test]
     fn options_follow_the_token_as_bearer_or_cookie() {
         let sessions = sessions(10);
-        let token = sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
+        let token = sessions.sign_in(&caller(&sessions, &MetadataMap::new()));
         let bearer = headers("authorization", &format!("Bearer {token}"));
-        let fresh = sessions.keep(
-            &sessions.anonymous(&bearer, &Peer::UNKNOWN),
-            pinned(7),
-            None,
-        );
+        let fresh = sessions.keep(&caller(&sessions, &bearer), pinned(7), None);
         assert_eq!(fresh, None);
-        assert_eq!(
-            sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
-            pinned(7)
-        );
+        assert_eq!(caller(&sessions, &bearer).options, pinned(7));
         let cookie = headers("cookie", &format!("a=b; {COOKIE}={token}"));
+        assert_eq!(caller(&sessions, &cookie).options, pinned(7));
+        sessions.close(&caller(&sessions, &bearer));
         assert_eq!(
-            sessions.anonymous(&cookie, &Peer::UNKNOWN).options,
-            pinned(7)
-        );
-        sessions.close(&sessions.anonymous(&bearer, &Peer::UNKNOWN));
-        assert_eq!(
-            sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
+            caller(&sessions, &bearer).options,
             SessionOptions::default()
         );
     }
@@ -351,20 +374,17 @@ mod tests {
     #[test]
     fn who_never_signed_in_gets_a_token_with_the_first_option() {
         let sessions = sessions(10);
-        let nobody = sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN);
+        let nobody = caller(&sessions, &MetadataMap::new());
         let token = sessions.keep(&nobody, pinned(7), None).expect("a token");
         let bearer = headers("authorization", &format!("Bearer {token}"));
-        assert_eq!(
-            sessions.anonymous(&bearer, &Peer::UNKNOWN).options,
-            pinned(7)
-        );
+        assert_eq!(caller(&sessions, &bearer).options, pinned(7));
     }
 
     #[test]
     fn a_foreign_token_is_no_session() {
         let sessions = sessions(10);
         for value in ["Bearer abc", "Bearer", "Basic !!", "Nonsense x y"] {
-            let caller = sessions.anonymous(&headers("authorization", value), &Peer::UNKNOWN);
+            let caller = caller(&sessions, &headers("authorization", value));
             assert!(caller.session.is_none(), "{value}");
         }
     }
@@ -372,7 +392,7 @@ mod tests {
     #[test]
     fn headers_are_options_of_who_set_none() {
         let sessions = sessions(10);
-        let token = sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
+        let token = sessions.sign_in(&caller(&sessions, &MetadataMap::new()));
         let mut call = headers("authorization", &format!("Bearer {token}"));
         for (name, value) in [("database", CATALOG), ("schema", "gold"), ("epoch", "7")] {
             call.insert(name, value.parse().expect("ascii"));
@@ -381,16 +401,16 @@ mod tests {
             schema: Some("gold".to_owned()),
             ..pinned(7)
         };
-        assert_eq!(sessions.anonymous(&call, &Peer::UNKNOWN).options, told);
-        sessions.keep(&sessions.anonymous(&call, &Peer::UNKNOWN), pinned(8), None);
-        assert_eq!(sessions.anonymous(&call, &Peer::UNKNOWN).options, pinned(8));
+        assert_eq!(caller(&sessions, &call).options, told);
+        sessions.keep(&caller(&sessions, &call), pinned(8), None);
+        let set = SessionOptions {
+            schema: Some("gold".to_owned()),
+            ..pinned(8)
+        };
+        assert_eq!(caller(&sessions, &call).options, set);
         let hive = headers("database", "silver");
         assert_eq!(
-            sessions
-                .anonymous(&hive, &Peer::UNKNOWN)
-                .options
-                .schema
-                .as_deref(),
+            caller(&sessions, &hive).options.schema.as_deref(),
             Some("silver")
         );
     }
@@ -400,23 +420,37 @@ mod tests {
         let sessions = sessions(2);
         let tokens: Vec<String> = (1..=3)
             .map(|epoch| {
-                let token =
-                    sessions.sign_in(&sessions.anonymous(&MetadataMap::new(), &Peer::UNKNOWN));
+                let token = sessions.sign_in(&caller(&sessions, &MetadataMap::new()));
                 let bearer = headers("authorization", &format!("Bearer {token}"));
-                sessions.keep(
-                    &sessions.anonymous(&bearer, &Peer::UNKNOWN),
-                    pinned(epoch),
-                    None,
-                );
+                sessions.keep(&caller(&sessions, &bearer), pinned(epoch), None);
                 token
             })
             .collect();
         let options = |token: &String| {
             let bearer = headers("authorization", &format!("Bearer {token}"));
-            sessions.anonymous(&bearer, &Peer::UNKNOWN).options
+            caller(&sessions, &bearer).options
         };
         assert_eq!(options(&tokens[0]), SessionOptions::default());
         assert_eq!(options(&tokens[1]), pinned(2));
         assert_eq!(options(&tokens[2]), pinned(3));
+    }
+
+    #[test]
+    fn a_header_that_is_no_number_is_refused() {
+        let sessions = sessions(10);
+        for (name, value) in [
+            ("epoch", "-1"),
+            ("epoch", "newest"),
+            ("timeout_seconds", "0"),
+            ("max_rows", "1e6"),
+            ("max_bytes", "99999999999999999999"),
+        ] {
+            let refused = sessions.anonymous(&headers(name, value), &Peer::UNKNOWN);
+            let refused = refused.expect_err(value);
+            assert_eq!(refused.kind(), engine::ErrorKind::InvalidRequest);
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
+        let empty = caller(&sessions, &headers("epoch", ""));
+        assert_eq!(empty.options, SessionOptions::default());
     }
 }

@@ -28,6 +28,9 @@ use crate::running::{self, Arrival, Cut, Run, Running};
 use crate::session::{Caller, SessionOptions};
 use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
 
+/// Bytes of the parameters of one execution.
+const LARGEST_PARAMETERS: usize = 1 << 20;
+
 /// Plans and runs what clients ask for. Keeps nothing a client depends on: a ticket or handle holds
 /// all that it needs, and the plans kept here only save work.
 pub(crate) struct Statements {
@@ -145,6 +148,17 @@ impl Statements {
             Some(row) if row.num_columns() > 0 => encode::row_messages(row)?,
             _ => Vec::new(),
         };
+        let bytes = handle.parameters.iter();
+        let bytes: usize = bytes.map(|message| message.data_body.len()).sum();
+        if bytes > LARGEST_PARAMETERS {
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("the parameters take {bytes} bytes"),
+            )
+            .hint(format!(
+                "At most {LARGEST_PARAMETERS} are taken, since they travel with every call."
+            )));
+        }
         self.plan(&handle, caller, caller.options.epoch).await?;
         Ok(self.key.seal(Purpose::Prepared, &handle))
     }
@@ -253,10 +267,9 @@ impl Statements {
         caller: &Caller,
         limit: Limit,
     ) -> Result<Started> {
-        let late = || Cut::Late(limit.seconds).error();
-        let planned = self.plan(statement, caller, Some(run.query.epoch()));
-        let planned = tokio::time::timeout(limit.time(), planned).await;
-        let (planned, _) = planned.map_err(|_| late())??;
+        let (planned, _) = self
+            .plan(statement, caller, Some(run.query.epoch()))
+            .await?;
         let user = caller.principal.name();
         let place = self.admission.enter(user, planned.only_browses()).await?;
         run.admitted();
@@ -272,7 +285,9 @@ impl Statements {
             place,
             deadline,
             schema,
-            batches: batches.map_err(|_| late())?.map_err(broken)??,
+            batches: batches
+                .map_err(|_| limit.late().error())?
+                .map_err(broken)??,
         })
     }
 
@@ -324,10 +339,22 @@ impl Statements {
         if let Some(statement) = kept.plan(&known) {
             return Ok((statement, ticket));
         }
-        let mut statement = kept.session.prepare(&handle.sql).await?;
-        if let Some(row) = bound_row(handle)? {
-            statement = statement.bind(&row)?;
-        }
+        // To plan is work too: on the threads of queries, and within the statement's time.
+        let limit = self.limits.of(&caller.principal, caller.options.limits);
+        let planning = self.queries.spawn({
+            let (kept, handle) = (kept.clone(), handle.clone());
+            async move {
+                let statement = kept.session.prepare(&handle.sql).await?;
+                match bound_row(&handle)? {
+                    Some(row) => statement.bind(&row),
+                    None => Ok(statement),
+                }
+            }
+        });
+        let statement = tokio::time::timeout(limit.time(), planning)
+            .await
+            .map_err(|_| limit.late().error())?
+            .map_err(broken)??;
         kept.keep(known, statement.clone());
         Ok((statement, ticket))
     }
