@@ -3,6 +3,7 @@
 mod attacks;
 mod browsing;
 mod clients;
+mod fuzz;
 mod governance;
 mod lake;
 mod project;
