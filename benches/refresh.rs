@@ -11,10 +11,12 @@ mod broker;
 #[path = "../tests/project.rs"]
 mod project;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use changes::{KafkaConfig, Purpose};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
@@ -55,14 +57,19 @@ fn refresh_after(events: i64) {
     succeed(&project, &["generate", "--days", "1", "--once"]);
     let lake = project.path("data/lake");
 
+    let loaded = first_offsets(&kafka);
+    let mut bronze = Bronze::default();
     let producer = kafka.client(&Purpose::Produce).create::<BaseProducer>();
     let producer = producer.expect("a producer");
     produce(&producer, 0..events);
     let begun = Instant::now();
     let _ingest = project.start(&["ingest"]);
-    wait("bronze", || {
-        bronze_rows(&lake).filter(|rows| *rows >= events)
-    });
+    let mut holds = |events: i64| {
+        wait("bronze", || {
+            (bronze.messages(&lake) >= loaded + events).then_some(())
+        });
+    };
+    holds(events);
     let ingested = begun.elapsed();
 
     let begun = Instant::now();
@@ -85,7 +92,7 @@ fn refresh_after(events: i64) {
         let version = bronze_version(&lake);
         produce(&producer, next..next + NEW_EVENTS);
         next += NEW_EVENTS;
-        wait("bronze", || bronze_rows(&lake).filter(|rows| *rows >= next));
+        holds(next);
         let committed = modified(&entry(&lake, bronze_version(&lake)));
         assert!(bronze_version(&lake) > version);
         let epoch = wait("an epoch", || epoch_of(&lake, bronze_version(&lake)));
@@ -225,19 +232,46 @@ fn bronze_version(lake: &Path) -> u64 {
     numbered(&log(lake)).map_or(0, |(version, _)| version)
 }
 
-/// Messages that bronze holds: the offsets of the newest commit of each partition, less those of the first load.
-fn bronze_rows(lake: &Path) -> Option<i64> {
-    let mut next = std::collections::BTreeMap::new();
-    for version in 0..=bronze_version(lake) {
-        let text = std::fs::read_to_string(entry(lake, version)).ok()?;
-        for line in text.lines() {
-            let action: Value = serde_json::from_str(line).ok()?;
-            if let Some(offset) = action.pointer("/txn/version").and_then(Value::as_i64) {
-                next.insert(action["txn"]["appId"].to_string(), offset);
+/// What bronze holds of the topic, read on from where it was read last: upkeep removes entries that are in a checkpoint.
+#[derive(Default)]
+struct Bronze {
+    /// The next entry of the log.
+    version: u64,
+    /// The next offset of each partition.
+    next: BTreeMap<String, i64>,
+}
+
+impl Bronze {
+    /// Messages of the topic that are committed.
+    fn messages(&mut self, lake: &Path) -> i64 {
+        while let Ok(text) = std::fs::read_to_string(entry(lake, self.version)) {
+            for line in text.lines() {
+                let action: Value = serde_json::from_str(line).expect("an action");
+                let app = action.pointer("/txn/appId").and_then(Value::as_str);
+                let app = app.filter(|app| app.starts_with("ingest/"));
+                let offset = action.pointer("/txn/version").and_then(Value::as_i64);
+                if let (Some(app), Some(offset)) = (app, offset) {
+                    self.next.insert(app.to_owned(), offset);
+                }
             }
+            self.version += 1;
         }
+        self.next.values().sum()
     }
-    Some(next.values().sum())
+}
+
+/// Messages of the topic before those of the bench.
+fn first_offsets(kafka: &KafkaConfig) -> i64 {
+    let consumer: BaseConsumer = kafka
+        .client(&Purpose::Administer)
+        .create()
+        .expect("a client");
+    let ends = (0..PARTITIONS).map(|partition| {
+        let partition = i32::try_from(partition).expect("small");
+        let ends = consumer.fetch_watermarks(TOPIC, partition, Duration::from_secs(60));
+        ends.expect("a topic").1
+    });
+    ends.sum()
 }
 
 /// The newest file of a directory whose name is a number.

@@ -259,11 +259,14 @@ async fn ingest_all(kafka: KafkaConfig, events: i64, path: &Path) -> Outcome {
 fn committed(lake: &Path) -> Outcome<i64> {
     let mut next = std::collections::BTreeMap::new();
     for action in log(lake)? {
-        if let Some(version) = action
+        let app = action.pointer("/txn/appId").and_then(|app| app.as_str());
+        let offset = action
             .pointer("/txn/version")
-            .and_then(|version| version.as_i64())
+            .and_then(|offset| offset.as_i64());
+        if let (Some(app), Some(offset)) = (app, offset)
+            && app.starts_with("ingest/")
         {
-            next.insert(action["txn"]["appId"].to_string(), version);
+            next.insert(app.to_owned(), offset);
         }
     }
     Ok(next.values().sum())
