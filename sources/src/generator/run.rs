@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use changes::{Clock, KafkaConfig, Op, Result};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -74,7 +75,7 @@ pub async fn run(
         config,
         clock,
         shutdown: shutdown.clone(),
-        progress,
+        progress: &progress,
         report: GeneratorReport::default(),
     };
     let out_of_patience = async {
@@ -82,7 +83,7 @@ pub async fn run(
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        played = generator.play() => played?,
+        played = generator.playing() => played?,
         () = out_of_patience => {}
     }
     Ok(GeneratorReport {
@@ -93,7 +94,7 @@ pub async fn run(
     })
 }
 
-struct Generator<P> {
+struct Generator<'a> {
     kafka: KafkaConfig,
     allocator: LsnAllocator,
     courier: Courier,
@@ -101,11 +102,16 @@ struct Generator<P> {
     config: GeneratorConfig,
     clock: Clock,
     shutdown: CancellationToken,
-    progress: P,
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
     report: GeneratorReport,
 }
 
-impl<P: Fn(Progress) + Send + Sync> Generator<P> {
+impl Generator<'_> {
+    /// Boxed here, so that what each event takes is compiled, and optimised, with this crate.
+    fn playing(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.play())
+    }
+
     async fn play(&mut self) -> Result<()> {
         let roster = self.roster().await?;
         let tail = Tail::read(&self.kafka, &self.topic).await?;
@@ -227,7 +233,7 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
                 read_at = Instant::now();
             }
             let mut left = due;
-            while left > 0 {
+            while left > 0 && !self.shutdown.is_cancelled() {
                 let batch = left.min(LIVE_BATCH);
                 self.tick(&mut live, &roster, batch).await?;
                 left -= batch;
