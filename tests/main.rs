@@ -8,6 +8,7 @@ mod crash;
 mod edits;
 mod first_half_hour;
 mod http;
+mod load;
 mod notify;
 mod observability;
 mod outsider;

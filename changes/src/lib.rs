@@ -14,7 +14,7 @@ pub use envelope::{CommitPosition, Envelope, EnvelopeFault, Op};
 pub use error::{Error, ErrorKind, Result};
 pub use kafka::{KafkaConfig, Purpose};
 pub use topic::{Topic, TopicPattern};
-pub use writer::{ChangeEvent, SourceTable};
+pub use writer::{Change, ChangeEvent, SourceTable};
 
 /// The activity type that marks the end of the first load and is no activity.
 pub const BACKFILL_COMPLETE: &str = "BACKFILL_COMPLETE";

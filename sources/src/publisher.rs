@@ -1,27 +1,50 @@
-use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use changes::{ChangeEvent, Error, ErrorKind, KafkaConfig, Op, Purpose, Result};
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use tokio::sync::Notify;
 
 use crate::topics::SourceTopic;
 
 /// Messages sent and not yet acknowledged, at most.
-const MAX_IN_FLIGHT: usize = 1000;
+const MAX_IN_FLIGHT: usize = 50_000;
+
+/// Acknowledgements between two looks of whoever waits for them.
+const TELL_EVERY: usize = 1024;
 
 /// Writes change events: in order within a partition, and every one of them acknowledged or an error.
 pub struct Publisher {
-    producer: FutureProducer,
+    producer: ThreadedProducer<Deliveries>,
+    deliveries: Deliveries,
+}
+
+/// One message to send.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) key: &'a [u8],
+    /// None for a tombstone.
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: Option<&'a OwnedHeaders>,
 }
 
 impl Publisher {
     pub fn connect(kafka: &KafkaConfig) -> Result<Self> {
-        let producer = kafka.client(&Purpose::Produce).create().map_err(|error| {
-            Error::invalid("could not set up a Kafka producer").caused_by(error)
-        })?;
-        Ok(Self { producer })
+        let deliveries = Deliveries::default();
+        let producer = kafka
+            .client(&Purpose::Produce)
+            .create_with_context(deliveries.clone())
+            .map_err(|error| {
+                Error::invalid("could not set up a Kafka producer").caused_by(error)
+            })?;
+        Ok(Self {
+            producer,
+            deliveries,
+        })
     }
 
     /// Publishes the events, each with the header when there is one; a delete is followed by its tombstone.
@@ -33,69 +56,134 @@ impl Publisher {
         events: &[ChangeEvent],
         header: Option<(&str, &str)>,
     ) -> Result<()> {
-        let mut pending = VecDeque::new();
+        let headers = header.map(|(key, value)| headers(key, value));
         for event in events {
-            let key = event.key_bytes();
-            let value = event.value_bytes(&topic.table);
-            self.send(topic, &key, Some(&value), header, &mut pending)
-                .await?;
+            let (key, value) = (event.key_bytes(), event.value_bytes(&topic.table));
+            let message = Outgoing {
+                key: &key,
+                value: Some(&value),
+                headers: headers.as_ref(),
+            };
+            self.send(topic, message).await?;
             if event.op == Op::Delete {
-                self.send(topic, &key, None, header, &mut pending).await?;
+                let tombstone = Outgoing {
+                    value: None,
+                    ..message
+                };
+                self.send(topic, tombstone).await?;
             }
         }
-        while let Some(delivery) = pending.pop_front() {
-            acknowledged(topic, delivery).await?;
+        self.settled(topic).await
+    }
+
+    /// Hands a message over, which waits while too many are on their way.
+    pub(crate) async fn send(&self, topic: &SourceTopic, message: Outgoing<'_>) -> Result<()> {
+        if self.in_flight() >= MAX_IN_FLIGHT {
+            self.deliveries.at_most(MAX_IN_FLIGHT / 2).await;
+        }
+        while !self.offer(topic, message)? {
+            self.deliveries.at_most(self.in_flight() / 2).await;
         }
         Ok(())
     }
 
-    async fn send(
-        &self,
-        topic: &SourceTopic,
-        key: &[u8],
-        value: Option<&[u8]>,
-        header: Option<(&str, &str)>,
-        pending: &mut VecDeque<DeliveryFuture>,
-    ) -> Result<()> {
-        if pending.len() >= MAX_IN_FLIGHT
-            && let Some(oldest) = pending.pop_front()
-        {
-            acknowledged(topic, oldest).await?;
-        }
-        let mut record = FutureRecord::to(topic.topic.as_str()).key(key);
-        if let Some(value) = value {
+    /// Whether the client took the message; it does not while its queue is full.
+    fn offer(&self, topic: &SourceTopic, message: Outgoing<'_>) -> Result<bool> {
+        let mut record = BaseRecord::to(topic.topic.as_str()).key(message.key);
+        if let Some(value) = message.value {
             record = record.payload(value);
         }
-        if let Some((key, value)) = header {
-            let value = Some(value);
-            record = record.headers(OwnedHeaders::new().insert(Header { key, value }));
+        if let Some(headers) = message.headers {
+            record = record.headers(headers.clone());
         }
+        let before = self.deliveries.0.in_flight.fetch_add(1, Ordering::AcqRel);
+        let Err((error, _)) = self.producer.send(record) else {
+            return Ok(true);
+        };
+        self.deliveries.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        let is_full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) == error;
+        if is_full && before > 0 {
+            return Ok(false);
+        }
+        Err(not_delivered(topic, error))
+    }
+
+    /// Waits until every message is acknowledged; the first failure since the last call, if there was one.
+    pub(crate) async fn settled(&self, topic: &SourceTopic) -> Result<()> {
+        self.deliveries.at_most(0).await;
+        self.failure(topic)
+    }
+
+    /// The first failure since the last call, if there was one.
+    pub(crate) fn failure(&self, topic: &SourceTopic) -> Result<()> {
+        match self.deliveries.0.failed.lock().take() {
+            None => Ok(()),
+            Some(error) => Err(not_delivered(topic, error)),
+        }
+    }
+
+    /// Messages that the broker acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.deliveries.0.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Messages handed over and not acknowledged.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.deliveries.0.in_flight.load(Ordering::Acquire)
+    }
+}
+
+pub(crate) fn headers(key: &str, value: &str) -> OwnedHeaders {
+    let value = Some(value);
+    OwnedHeaders::new().insert(Header { key, value })
+}
+
+/// What the broker answered.
+#[derive(Clone, Default)]
+struct Deliveries(Arc<Answers>);
+
+#[derive(Default)]
+struct Answers {
+    in_flight: AtomicUsize,
+    acknowledged: AtomicU64,
+    failed: Mutex<Option<KafkaError>>,
+    fewer: Notify,
+}
+
+impl Deliveries {
+    /// Waits until no more than so many messages are in flight, or a few fewer.
+    async fn at_most(&self, count: usize) {
         loop {
-            match self.producer.send_result(record) {
-                Ok(delivery) => {
-                    pending.push_back(delivery);
-                    return Ok(());
-                }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if !pending.is_empty() =>
-                {
-                    record = back;
-                    if let Some(oldest) = pending.pop_front() {
-                        acknowledged(topic, oldest).await?;
-                    }
-                }
-                Err((error, _)) => return Err(not_delivered(topic, error)),
+            let fewer = self.0.fewer.notified();
+            tokio::pin!(fewer);
+            fewer.as_mut().enable();
+            if self.0.in_flight.load(Ordering::Acquire) <= count {
+                return;
             }
+            fewer.await;
         }
     }
 }
 
-async fn acknowledged(topic: &SourceTopic, delivery: DeliveryFuture) -> Result<()> {
-    match delivery.await {
-        Ok(Ok(_)) => Ok(()),
-        // The message itself stays out of the error: it holds personal data.
-        Ok(Err((error, _message))) => Err(not_delivered(topic, error)),
-        Err(_) => Err(not_delivered(topic, KafkaError::Canceled)),
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => {
+                self.0.acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            // The message itself stays out of the error: it holds personal data.
+            Err((error, _message)) => {
+                self.0.failed.lock().get_or_insert_with(|| error.clone());
+            }
+        }
+        let left = self.0.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
+        if left.is_multiple_of(TELL_EVERY) {
+            self.0.fewer.notify_waiters();
+        }
     }
 }
 

@@ -1,24 +1,27 @@
-use changes::{BACKFILL_COMPLETE, ChangeEvent, Op};
+use std::borrow::Cow;
+
+use changes::{BACKFILL_COMPLETE, Change, Op};
 use chrono::{DateTime, Duration, LocalResult, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Europe::Paris;
 use rand::Rng;
 use rand::seq::IndexedRandom;
-use serde_json::{Map, json};
+use serde::{Serialize, Serializer};
 
 use super::discipline::{Discipline, GENERAL_COMMENTS};
 use crate::changelog::Row;
 
-/// A row of `sport_activities`.
-#[derive(Debug, Clone, PartialEq)]
+/// A row of `sport_activities`, which serialises as Debezium writes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Activity {
     pub(super) id: i64,
     pub(super) employee_id: i64,
     /// Local time in Paris, as the application records it.
+    #[serde(serialize_with = "micros")]
     pub(super) date_debut: NaiveDateTime,
-    pub(super) type_activite: String,
+    pub(super) type_activite: Cow<'static, str>,
     pub(super) distance_m: Option<f64>,
     pub(super) duree_s: i64,
-    pub(super) commentaire: Option<String>,
+    pub(super) commentaire: Option<Cow<'static, str>>,
 }
 
 impl Activity {
@@ -28,34 +31,16 @@ impl Activity {
             id,
             employee_id: 0,
             date_debut: local(now),
-            type_activite: BACKFILL_COMPLETE.to_owned(),
+            type_activite: Cow::Borrowed(BACKFILL_COMPLETE),
             distance_m: None,
             duree_s: 0,
             commentaire: None,
         }
     }
 
-    pub(super) fn row(&self) -> Row {
-        [
-            ("id", json!(self.id)),
-            ("employee_id", json!(self.employee_id)),
-            (
-                "date_debut",
-                json!(self.date_debut.and_utc().timestamp_micros()),
-            ),
-            ("type_activite", json!(self.type_activite)),
-            ("distance_m", json!(self.distance_m)),
-            ("duree_s", json!(self.duree_s)),
-            ("commentaire", json!(self.commentaire)),
-        ]
-        .into_iter()
-        .map(|(column, value)| (column.to_owned(), value))
-        .collect()
-    }
-
     /// The activity that a row describes, when the row is whole.
     pub(super) fn from_row(row: &Row) -> Option<Self> {
-        let text = |column: &str| row.get(column)?.as_str().map(str::to_owned);
+        let text = |column: &str| Some(Cow::Owned(row.get(column)?.as_str()?.to_owned()));
         let number = |column: &str| row.get(column)?.as_i64();
         let micros = number("date_debut")?;
         Some(Self {
@@ -74,7 +59,7 @@ impl Activity {
 pub(super) struct Session {
     pub(super) duree_s: i64,
     pub(super) distance_m: Option<f64>,
-    pub(super) commentaire: Option<String>,
+    pub(super) commentaire: Option<Cow<'static, str>>,
 }
 
 impl Session {
@@ -106,31 +91,33 @@ pub(super) fn corrected(activity: &Activity, rng: &mut impl Rng) -> Activity {
         _ if activity.commentaire.is_some() => corrected.commentaire = None,
         _ => {
             let comment = GENERAL_COMMENTS.choose(rng).copied().unwrap_or_default();
-            corrected.commentaire = Some(comment.to_owned());
+            corrected.commentaire = Some(Cow::Borrowed(comment));
         }
     }
     corrected
 }
 
-pub(super) fn event(
-    before: Option<&Activity>,
-    after: Option<&Activity>,
+/// The row before and after a change as an event.
+pub(super) fn change<'a>(
+    (before, after): (Option<&'a Activity>, Option<&'a Activity>),
     lsn: i64,
     now: DateTime<Utc>,
-) -> Option<ChangeEvent> {
-    let id = after.or(before)?.id;
-    Some(ChangeEvent {
+) -> Change<'a, Activity> {
+    Change {
         op: match (before, after) {
             (None, _) => Op::Create,
             (Some(_), Some(_)) => Op::Update,
             (Some(_), None) => Op::Delete,
         },
-        key: Map::from_iter([("id".to_owned(), json!(id))]),
-        before: before.map(Activity::row),
-        after: after.map(Activity::row),
+        before,
+        after,
         lsn,
         ts_us: now.timestamp_micros(),
-    })
+    }
+}
+
+fn micros<S: Serializer>(time: &NaiveDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.and_utc().timestamp_micros())
 }
 
 pub(super) fn local(instant: DateTime<Utc>) -> NaiveDateTime {
@@ -151,11 +138,11 @@ pub(super) fn instant(local: NaiveDateTime) -> DateTime<Utc> {
     }
 }
 
-fn comment(discipline: &Discipline, rng: &mut impl Rng) -> String {
+fn comment(discipline: &Discipline, rng: &mut impl Rng) -> Cow<'static, str> {
     let own = discipline.comments.choose(rng).copied();
     let general = GENERAL_COMMENTS.choose(rng).copied().unwrap_or_default();
     let comment = own.filter(|_| rng.random_bool(0.6)).unwrap_or(general);
-    comment.to_owned()
+    Cow::Borrowed(comment)
 }
 
 #[expect(
@@ -175,13 +162,17 @@ mod tests {
         let now = DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
         let activity = Activity {
             distance_m: Some(8420.0),
-            commentaire: Some("À refaire".to_owned()),
+            commentaire: Some(Cow::Borrowed("À refaire")),
             ..Activity::backfill_complete(7, now)
         };
-        assert_eq!(Activity::from_row(&activity.row()), Some(activity));
-        let text = Activity::backfill_complete(7, now).row();
+        let row = |activity: &Activity| -> Row {
+            let text = serde_json::to_string(activity).expect("JSON");
+            serde_json::from_str(&text).expect("a row")
+        };
+        assert_eq!(Activity::from_row(&row(&activity)), Some(activity));
+        let marker = row(&Activity::backfill_complete(7, now));
         assert_eq!(
-            text["date_debut"],
+            marker["date_debut"],
             1_790_000_000_000_000_i64 + 7_200_000_000
         );
     }

@@ -1,9 +1,12 @@
+use std::borrow::Cow;
+
 use chrono::{DateTime, Datelike, Duration, NaiveDate, Timelike, Utc};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use serde::{Deserialize, Serialize};
 
 use super::activity::{Activity, Session, corrected, instant, local};
+use super::chaos::{Chaos, Share};
 use super::roster::{Athlete, Roster, Stream, rng};
 
 /// Everything that decides a first load, with the roster: the same stamp gives the same steps.
@@ -20,6 +23,11 @@ pub(super) struct Stamp {
     /// Local microseconds: activities that start no later were loaded under another stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<i64>,
+    /// Of the activities those that are corrected, and deleted, after some time.
+    #[serde(default = "usual_updates")]
+    pub(super) updates: Share,
+    #[serde(default = "usual_deletes")]
+    pub(super) deletes: Share,
 }
 
 /// One change of the first load.
@@ -30,9 +38,14 @@ pub(super) struct Step {
     pub(super) after: Option<Activity>,
 }
 
-/// Share of activities that are corrected, and deleted, after some time.
-const CORRECTED: f64 = 0.03;
-const DELETED: f64 = 0.01;
+/// Loads that do not tell their shares had the usual ones.
+fn usual_updates() -> Share {
+    Chaos::default().updates
+}
+
+fn usual_deletes() -> Share {
+    Chaos::default().deletes
+}
 
 /// The steps in the order in which they happened. Ids rise with it; an activity is created, corrected and deleted once at most.
 pub(super) fn steps(stamp: &Stamp, roster: &Roster) -> Vec<Step> {
@@ -125,17 +138,17 @@ fn draft(stamp: &Stamp, athlete: &Athlete, day: NaiveDate, rng: &mut SmallRng) -
         id: 0,
         employee_id: athlete.id,
         date_debut: local(start).with_nanosecond(0)?,
-        type_activite: discipline.name.to_owned(),
+        type_activite: Cow::Borrowed(discipline.name),
         distance_m: session.distance_m,
         duree_s: session.duree_s,
         commentaire: session.commentaire,
     };
     let later = |rng: &mut SmallRng| created + Duration::minutes(rng.random_range(10..2880));
     let corrected = rng
-        .random_bool(CORRECTED)
+        .random_bool(stamp.updates.fraction())
         .then(|| (later(rng), corrected(&activity, rng)));
     let deleted = rng
-        .random_bool(DELETED)
+        .random_bool(stamp.deletes.fraction())
         .then(|| later(rng) + Duration::days(3));
     (created < stamp.until).then_some(Draft {
         created,

@@ -1,5 +1,10 @@
+use std::sync::Arc;
+
 use changes::{Error, Result};
 use serde::Deserialize;
+
+use super::chaos::Chaos;
+use crate::hr::Workbook;
 
 /// `[generator]` of the configuration: what `up` feeds itself with.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -13,6 +18,12 @@ pub struct GeneratorConfig {
     pub rate: f64,
     /// The same seed gives the same activities for the same employees.
     pub seed: u64,
+    /// Who plays, instead of the employees that the source knows.
+    #[serde(skip)]
+    pub employees: Option<Arc<Workbook>>,
+    /// What goes wrong.
+    #[serde(skip)]
+    pub chaos: Chaos,
 }
 
 const MAX_DAYS: u32 = 3660;
@@ -25,6 +36,8 @@ impl Default for GeneratorConfig {
             days: 365,
             rate: 1.0,
             seed: 42,
+            employees: None,
+            chaos: Chaos::default(),
         }
     }
 }
@@ -39,7 +52,7 @@ impl GeneratorConfig {
             return Err(Error::invalid(format!("generator.rate is {}", self.rate))
                 .hint(format!("Write events a second, from 0 to {MAX_RATE}.")));
         }
-        Ok(())
+        self.chaos.validate()
     }
 }
 

@@ -29,12 +29,13 @@ pub async fn run_into(
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<GeneratorReport> {
     config.validate()?;
+    config.chaos.of_a_database()?;
     let mut database = Database {
         connection: Connection::connect(address).await?,
     };
     let mut report = GeneratorReport::default();
     let playing = async {
-        let mut roster = database.roster(config.seed).await?;
+        let mut roster = database.roster(&config).await?;
         let load = FirstLoad {
             config: &config,
             clock: &clock,
@@ -48,6 +49,7 @@ pub async fn run_into(
         }
         let mut live = Live::new(
             config.seed,
+            &config.chaos,
             database.next_id().await?,
             database.recent().await?,
         );
@@ -56,7 +58,7 @@ pub async fn run_into(
         loop {
             let due = pace.tick().await;
             if read_at.elapsed() > ROSTER_AGE {
-                match database.roster(config.seed).await {
+                match database.roster(&config).await {
                     Ok(newer) => roster = newer,
                     Err(error) => warn!(error = %error, "the employees could not be read again"),
                 }
@@ -117,6 +119,8 @@ impl<P: Fn(Progress)> FirstLoad<'_, P> {
             first_id: database.next_id().await?,
             roster: roster.fingerprint,
             after: None,
+            updates: self.config.chaos.updates,
+            deletes: self.config.chaos.deletes,
         };
         let steps = steps(&stamp, roster);
         info!(
@@ -165,7 +169,10 @@ const RECENT: &str = "SELECT json_build_object('id', id, 'employee_id', employee
     ORDER BY id";
 
 impl Database {
-    async fn roster(&mut self, seed: u64) -> Result<Roster> {
+    async fn roster(&mut self, config: &GeneratorConfig) -> Result<Roster> {
+        if let Some(workbook) = &config.employees {
+            return Ok(Roster::of(workbook, config.seed));
+        }
         let sql = "SELECT id, sport FROM employees LEFT JOIN declared_sports ON employee_id = id ORDER BY id";
         let rows = self.connection.query(sql).await.map_err(without_tables)?;
         let employees: Vec<(i64, Option<String>)> = rows
@@ -179,7 +186,7 @@ impl Database {
             return Err(Error::new(ErrorKind::NotFound, "there is no employee yet")
                 .hint("Import a workbook first: sportlake hr import FILE.xlsx."));
         }
-        Ok(Roster::new(employees, seed))
+        Ok(Roster::new(employees, config.seed))
     }
 
     async fn next_id(&mut self) -> Result<i64> {
@@ -230,9 +237,9 @@ fn values(activity: &Activity) -> Vec<Option<String>> {
         Some(activity.id.to_string()),
         Some(activity.employee_id.to_string()),
         Some(activity.date_debut.and_utc().timestamp_micros().to_string()),
-        Some(activity.type_activite.clone()),
+        Some(activity.type_activite.to_string()),
         activity.distance_m.map(|distance| distance.to_string()),
         Some(activity.duree_s.to_string()),
-        activity.commentaire.clone(),
+        activity.commentaire.as_deref().map(str::to_owned),
     ]
 }

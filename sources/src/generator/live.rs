@@ -1,33 +1,37 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Duration, Timelike, Utc};
 use rand::Rng;
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
 
 use super::activity::{Activity, Session, corrected, local};
+use super::chaos::Chaos;
 use super::roster::{Athlete, Roster, Stream, rng};
 
 /// Activities that may still be corrected or deleted, at most.
 const MAX_RECENT: usize = 1000;
-const CORRECTED: f64 = 0.03;
-const DELETED: f64 = 0.01;
 
 /// Draws what happens next.
 pub(super) struct Live {
     rng: SmallRng,
     recent: VecDeque<Activity>,
     next_id: i64,
+    /// Shares of the changes that correct, and delete.
+    updates: f64,
+    deletes: f64,
 }
 
 impl Live {
-    pub(super) fn new(seed: u64, next_id: i64, recent: Vec<Activity>) -> Self {
+    pub(super) fn new(seed: u64, chaos: &Chaos, next_id: i64, recent: Vec<Activity>) -> Self {
         let mut recent = VecDeque::from(recent);
         recent.drain(..recent.len().saturating_sub(MAX_RECENT));
         Self {
             rng: rng(seed, next_id, Stream::Live),
             recent,
             next_id,
+            updates: chaos.updates.fraction(),
+            deletes: chaos.deletes.fraction(),
         }
     }
 
@@ -43,9 +47,9 @@ impl Live {
         now: DateTime<Utc>,
     ) -> Option<(Option<Activity>, Option<Activity>)> {
         let kind = self.rng.random::<f64>();
-        if kind < CORRECTED + DELETED && !self.recent.is_empty() {
+        if kind < self.updates + self.deletes && !self.recent.is_empty() {
             let at = self.rng.random_range(0..self.recent.len());
-            if kind < DELETED {
+            if kind < self.deletes {
                 return Some((self.recent.remove(at), None));
             }
             let before = self.recent[at].clone();
@@ -53,10 +57,7 @@ impl Live {
             self.recent[at] = after.clone();
             return Some((Some(before), Some(after)));
         }
-        let athlete = roster
-            .athletes
-            .choose_weighted(&mut self.rng, Athlete::sessions_a_week)
-            .ok()?;
+        let athlete = roster.draw(&mut self.rng)?;
         let activity = just_ended(self.next_id, athlete, now, &mut self.rng);
         self.next_id += 1;
         self.recent.push_back(activity.clone());
@@ -76,7 +77,7 @@ fn just_ended(id: i64, athlete: &Athlete, now: DateTime<Utc>, rng: &mut SmallRng
         id,
         employee_id: athlete.id,
         date_debut: start.with_nanosecond(0).unwrap_or(start),
-        type_activite: discipline.name.to_owned(),
+        type_activite: Cow::Borrowed(discipline.name),
         distance_m: session.distance_m,
         duree_s: session.duree_s,
         commentaire: session.commentaire,
@@ -92,7 +93,7 @@ mod tests {
         let employees = (1..=20).map(|id| (id, Some("Running".to_owned())));
         let roster = Roster::new(employees, 7);
         let now = DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
-        let mut live = Live::new(7, 100, Vec::new());
+        let mut live = Live::new(7, &Chaos::default(), 100, Vec::new());
         let mut current = std::collections::BTreeMap::new();
         let mut kinds = [0; 3];
         for _ in 0..5000 {
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn nobody_who_does_sport_means_no_event() {
-        let mut live = Live::new(7, 1, Vec::new());
+        let mut live = Live::new(7, &Chaos::default(), 1, Vec::new());
         let roster = Roster::new(Vec::new(), 7);
         assert!(live.next(&roster, DateTime::UNIX_EPOCH).is_none());
     }

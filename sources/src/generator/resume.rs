@@ -193,6 +193,7 @@ fn mark(message: &BorrowedMessage<'_>) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chaos::Share;
     use super::*;
 
     fn stamp(first_id: i64) -> Stamp {
@@ -203,6 +204,8 @@ mod tests {
             first_id,
             roster: 9,
             after: None,
+            updates: Share::percent(3),
+            deletes: Share::percent(1),
         }
     }
 

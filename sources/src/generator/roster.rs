@@ -1,9 +1,12 @@
 use changes::{Error, ErrorKind, KafkaConfig, Result};
+use rand::distr::Distribution;
+use rand::distr::weighted::WeightedIndex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::discipline::{Discipline, practised};
 use crate::changelog::{Row, Rows};
+use crate::hr::Workbook;
 use crate::topics::SourceTopic;
 
 /// The employees whose activities are played.
@@ -12,6 +15,8 @@ pub(super) struct Roster {
     pub(super) athletes: Vec<Athlete>,
     /// Says whether two rosters are of the same employees with the same sports.
     pub(super) fingerprint: u32,
+    /// Draws an athlete by sessions a week; none where nobody does sport.
+    frequency: Option<WeightedIndex<f64>>,
 }
 
 /// Somebody with habits.
@@ -59,9 +64,25 @@ impl Roster {
             athletes.push(Athlete::new(id, sport.as_deref(), seed));
         }
         Self {
+            frequency: WeightedIndex::new(athletes.iter().map(Athlete::sessions_a_week)).ok(),
             athletes,
             fingerprint,
         }
+    }
+
+    /// The employees of a workbook, with the sports that its second one declares.
+    pub(super) fn of(workbook: &Workbook, seed: u64) -> Self {
+        let sport = |id: &i64| workbook.sports.as_ref()?.get(id).cloned();
+        let employees = workbook.employees.iter();
+        Self::new(
+            employees.map(|employee| (employee.id, sport(&employee.id))),
+            seed,
+        )
+    }
+
+    /// Whose activity comes next; `None` when nobody does sport.
+    pub(super) fn draw(&self, rng: &mut SmallRng) -> Option<&Athlete> {
+        self.athletes.get(self.frequency.as_ref()?.sample(rng))
     }
 }
 
@@ -97,7 +118,7 @@ impl Athlete {
     }
 
     /// Sessions a week, before seasons.
-    pub(super) fn sessions_a_week(&self) -> f64 {
+    fn sessions_a_week(&self) -> f64 {
         self.habits.iter().sum()
     }
 }
@@ -108,6 +129,7 @@ pub(super) enum Stream {
     Habits = 1,
     Backfill = 2,
     Live = 3,
+    Chaos = 4,
 }
 
 pub(super) fn rng(seed: u64, id: i64, stream: Stream) -> SmallRng {

@@ -1,22 +1,26 @@
 use std::time::{Duration, Instant};
 
-use changes::{ChangeEvent, Clock, Error, ErrorKind, KafkaConfig, Op, Result};
+use changes::{Clock, KafkaConfig, Op, Result};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::activity::{Activity, event};
+use super::activity::{Activity, change};
 use super::backfill::{Stamp, Step, steps};
 use super::config::GeneratorConfig;
+use super::courier::{Courier, Mishaps};
 use super::live::Live;
 use super::pace::Pace;
-use super::resume::{HEADER, Loaded, Mark, Phase, Start, Tail};
+use super::resume::{Loaded, Mark, Phase, Start, Tail};
 use super::roster::Roster;
 use crate::lsn::LsnAllocator;
 use crate::publisher::Publisher;
 use crate::topics::SourceTopic;
 
-/// Steps of the first load between two acknowledgements.
+/// Steps of the first load between two looks at the shutdown.
 pub(super) const BATCH: usize = 500;
+/// Live changes drawn before they are sent, at most.
+const LIVE_BATCH: usize = 5000;
 /// How old the knowledge of who works here may be.
 pub(super) const ROSTER_AGE: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for the broker.
@@ -36,11 +40,17 @@ pub enum Progress {
 /// What the generator published before it stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GeneratorReport {
-    /// Events of the first load, without those of earlier starts.
+    /// Changes of the first load, without those of earlier starts.
     pub backfill: usize,
     pub live: u64,
     /// Whether the first load is complete.
     pub complete: bool,
+    /// What was written wrong.
+    pub mishaps: Mishaps,
+    /// Messages that Kafka acknowledged.
+    pub acknowledged: u64,
+    /// Messages that it did not acknowledge before the patience of a shutdown was over.
+    pub unacknowledged: usize,
 }
 
 /// Plays the first load when the topic lacks it, then live events until the shutdown.
@@ -55,66 +65,80 @@ pub async fn run(
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<GeneratorReport> {
     config.validate()?;
-    let generator = Generator {
-        publisher: Publisher::connect(kafka)?,
+    let topic = SourceTopic::sport_activities(kafka)?;
+    let publisher = Publisher::connect(kafka)?;
+    let mut generator = Generator {
+        courier: Courier::new(publisher, topic.clone(), config.chaos, config.seed),
         kafka: kafka.clone(),
         allocator: allocator.clone(),
-        topic: SourceTopic::sport_activities(kafka)?,
+        topic,
         config,
         clock,
         shutdown: shutdown.clone(),
-        progress,
+        progress: &progress,
+        report: GeneratorReport::default(),
     };
     let out_of_patience = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        report = generator.play() => report,
-        () = out_of_patience => {
-            let message = "the broker did not acknowledge the generator's last events in time";
-            Err(Error::new(ErrorKind::Cancelled, message))
-        }
+        played = generator.playing() => played?,
+        () = out_of_patience => {}
     }
+    Ok(GeneratorReport {
+        mishaps: generator.courier.mishaps(),
+        acknowledged: generator.courier.acknowledged(),
+        unacknowledged: generator.courier.outstanding(),
+        ..generator.report
+    })
 }
 
-struct Generator<P> {
+struct Generator<'a> {
     kafka: KafkaConfig,
     allocator: LsnAllocator,
-    publisher: Publisher,
+    courier: Courier,
     topic: SourceTopic,
     config: GeneratorConfig,
     clock: Clock,
     shutdown: CancellationToken,
-    progress: P,
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    report: GeneratorReport,
 }
 
-impl<P: Fn(Progress) + Send + Sync> Generator<P> {
-    async fn play(&self) -> Result<GeneratorReport> {
-        let roster = Roster::read(&self.kafka, self.config.seed).await?;
-        let tail = Tail::read(&self.kafka, &self.topic).await?;
-        self.allocator.rise_above(tail.last_lsn()).await?;
-        let mut report = GeneratorReport::default();
-        let live = match tail.start() {
-            Start::Live { next_id } => Live::new(self.config.seed, next_id, tail.activities()),
-            start => match self.backfill(start, &roster, &mut report).await? {
-                Some(live) => live,
-                None => return Ok(report),
-            },
-        };
-        report.complete = true;
-        (self.progress)(Progress::BackfillComplete);
-        self.live(live, roster, &mut report).await?;
-        Ok(report)
+impl Generator<'_> {
+    /// Boxed here, so that what each event takes is compiled, and optimised, with this crate.
+    fn playing(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.play())
     }
 
-    /// Publishes the rest of the first load; `None` when the shutdown came before its end.
-    async fn backfill(
-        &self,
-        start: Start,
-        roster: &Roster,
-        report: &mut GeneratorReport,
-    ) -> Result<Option<Live>> {
+    async fn play(&mut self) -> Result<()> {
+        let roster = self.roster().await?;
+        let tail = Tail::read(&self.kafka, &self.topic).await?;
+        self.allocator.rise_above(tail.last_lsn()).await?;
+        let (next_id, recent) = match tail.start() {
+            Start::Live { next_id } => (next_id, tail.activities()),
+            start => match self.backfill(start, &roster).await? {
+                Some(next_id) => (next_id, Vec::new()),
+                None => return Ok(()),
+            },
+        };
+        self.report.complete = true;
+        (self.progress)(Progress::BackfillComplete);
+        let live = Live::new(self.config.seed, &self.config.chaos, next_id, recent);
+        self.live(live, roster).await?;
+        self.courier.settle().await
+    }
+
+    async fn roster(&self) -> Result<Roster> {
+        match &self.config.employees {
+            Some(workbook) => Ok(Roster::of(workbook, self.config.seed)),
+            None => Roster::read(&self.kafka, self.config.seed).await,
+        }
+    }
+
+    /// Publishes the rest of the first load; the next id, or `None` when the shutdown came before its end.
+    async fn backfill(&mut self, start: Start, roster: &Roster) -> Result<Option<i64>> {
         let loaded = match &start {
             Start::Continue { .. } => Loaded::read(&self.kafka, &self.topic).await?,
             Start::Fresh { .. } | Start::Live { .. } => Loaded::default(),
@@ -127,37 +151,41 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
             days = stamp.days,
             "playing the first load"
         );
-        let mark = Mark {
+        self.courier.set_mark(&Mark {
             phase: Phase::Backfill,
             next_id,
             stamp: Some(stamp),
-        };
+        });
         let mut done = 0;
         for batch in steps.chunks(BATCH) {
             if self.shutdown.is_cancelled() {
+                self.courier.settle().await?;
                 return Ok(None);
             }
-            let missing: Vec<_> = batch
+            let missing: Vec<(Option<&Activity>, Option<&Activity>)> = batch
                 .iter()
                 .filter(|step| !step.is_in(&loaded))
-                .map(|step| (step.before.clone(), step.after.clone()))
+                .map(|step| (step.before.as_ref(), step.after.as_ref()))
                 .collect();
-            report.backfill += missing.len();
-            self.publish(missing, &mark).await?;
+            self.publish(&missing).await?;
+            self.report.backfill += missing.len();
             done += batch.len();
             (self.progress)(Progress::Backfill {
                 done,
                 total: steps.len(),
             });
         }
-        let complete = Activity::backfill_complete(next_id, (self.clock)());
-        let mark = Mark {
+        // What is late is so within the load.
+        self.courier.settle().await?;
+        self.courier.set_mark(&Mark {
             phase: Phase::Live,
             next_id: next_id + 1,
             stamp: None,
-        };
-        self.publish(vec![(None, Some(complete))], &mark).await?;
-        Ok(Some(Live::new(self.config.seed, next_id + 1, Vec::new())))
+        });
+        let complete = Activity::backfill_complete(next_id, (self.clock)());
+        self.publish(&[(None, Some(&complete))]).await?;
+        self.courier.settle().await?;
+        Ok(Some(next_id + 1))
     }
 
     /// What decides the load: that of the load cut off, as long as the roster is the same.
@@ -169,6 +197,8 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
             first_id,
             roster: roster.fingerprint,
             after: None,
+            updates: self.config.chaos.updates,
+            deletes: self.config.chaos.deletes,
         };
         match start {
             Start::Continue { stamp, .. } if stamp.roster == roster.fingerprint => stamp,
@@ -183,12 +213,8 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
         }
     }
 
-    async fn live(
-        &self,
-        mut live: Live,
-        mut roster: Roster,
-        report: &mut GeneratorReport,
-    ) -> Result<()> {
+    /// Live changes until the shutdown. They are not waited for one by one: the courier limits how many are on their way.
+    async fn live(&mut self, mut live: Live, mut roster: Roster) -> Result<()> {
         if self.config.rate == 0.0 {
             return Ok(());
         }
@@ -200,47 +226,52 @@ impl<P: Fn(Progress) + Send + Sync> Generator<P> {
                 due = pace.tick() => due,
             };
             if read_at.elapsed() > ROSTER_AGE {
-                match Roster::read(&self.kafka, self.config.seed).await {
+                match self.roster().await {
                     Ok(newer) => roster = newer,
                     Err(error) => warn!(error = %error, "the employees could not be read again"),
                 }
                 read_at = Instant::now();
             }
-            let changes: Vec<_> = (0..due)
-                .filter_map(|_| live.next(&roster, (self.clock)()))
-                .collect();
-            report.live += changes.len() as u64;
-            let mark = Mark {
-                phase: Phase::Live,
-                next_id: live.next_id(),
-                stamp: None,
-            };
-            self.publish(changes, &mark).await?;
+            let mut left = due;
+            while left > 0 && !self.shutdown.is_cancelled() {
+                let batch = left.min(LIVE_BATCH);
+                self.tick(&mut live, &roster, batch).await?;
+                left -= batch;
+            }
             (self.progress)(Progress::Live {
-                published: report.live,
+                published: self.report.live,
             });
         }
     }
 
-    async fn publish(
-        &self,
-        changes: Vec<(Option<Activity>, Option<Activity>)>,
-        mark: &Mark,
-    ) -> Result<()> {
+    async fn tick(&mut self, live: &mut Live, roster: &Roster, due: usize) -> Result<()> {
+        let now = (self.clock)();
+        let drawn: Vec<_> = (0..due).map_while(|_| live.next(roster, now)).collect();
+        self.courier.set_mark(&Mark {
+            phase: Phase::Live,
+            next_id: live.next_id(),
+            stamp: None,
+        });
+        let changes: Vec<_> = drawn
+            .iter()
+            .map(|(before, after)| (before.as_ref(), after.as_ref()))
+            .collect();
+        self.publish(&changes).await?;
+        self.report.live += changes.len() as u64;
+        Ok(())
+    }
+
+    async fn publish(&mut self, changes: &[(Option<&Activity>, Option<&Activity>)]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
         let first_lsn = self.allocator.reserve(count).await?;
         let now = (self.clock)();
-        let events: Vec<ChangeEvent> = changes
-            .iter()
-            .zip(first_lsn..)
-            .filter_map(|((before, after), lsn)| event(before.as_ref(), after.as_ref(), lsn, now))
-            .collect();
-        let mark = mark.text();
-        let header = Some((HEADER, mark.as_str()));
-        self.publisher.publish(&self.topic, &events, header).await
+        for (rows, lsn) in changes.iter().zip(first_lsn..) {
+            self.courier.send(change(*rows, lsn, now)).await?;
+        }
+        self.courier.failure()
     }
 }
 

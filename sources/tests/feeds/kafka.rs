@@ -55,6 +55,12 @@ impl Kafka {
 
     /// Every message of the table's topic.
     pub(crate) async fn messages(&self, table: &str) -> Vec<Message> {
+        let raw = self.raw_messages(table).await;
+        raw.into_iter().map(Message::from).collect()
+    }
+
+    /// The same, whatever it is.
+    pub(crate) async fn raw_messages(&self, table: &str) -> Vec<RawMessage> {
         let config = self.config.clone();
         let topic = format!("{}.public.{table}", config.prefix);
         tokio::task::spawn_blocking(move || read(&config, &topic))
@@ -69,12 +75,29 @@ pub(crate) fn clock() -> Clock {
     Arc::new(move || now)
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct RawMessage {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) partition: i32,
     pub(crate) key: Value,
     /// `Null` for a tombstone.
     pub(crate) value: Value,
+}
+
+impl From<RawMessage> for Message {
+    fn from(raw: RawMessage) -> Self {
+        Self {
+            partition: raw.partition,
+            key: json(raw.key.as_deref()),
+            value: json(raw.value.as_deref()),
+        }
+    }
 }
 
 impl Message {
@@ -91,7 +114,7 @@ impl Message {
     }
 }
 
-fn read(config: &KafkaConfig, topic: &str) -> Vec<Message> {
+fn read(config: &KafkaConfig, topic: &str) -> Vec<RawMessage> {
     let consumer: BaseConsumer = config
         .client(&Purpose::Consume)
         .create()
@@ -118,10 +141,10 @@ fn read(config: &KafkaConfig, topic: &str) -> Vec<Message> {
             .poll(Duration::from_secs(10))
             .expect("the broker answers")
         {
-            Ok(message) => messages.push(Message {
+            Ok(message) => messages.push(RawMessage {
                 partition: message.partition(),
-                key: json(message.key()),
-                value: json(message.payload()),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
             }),
             Err(KafkaError::PartitionEOF(_)) => ended += 1,
             Err(error) => unreachable!("{error}"),

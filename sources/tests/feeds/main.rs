@@ -1,5 +1,6 @@
 //! The sources against the embedded broker, through real clients.
 
+mod chaos;
 mod commute;
 mod generate;
 mod import;

@@ -26,6 +26,8 @@ fn stamp(seed: u64) -> Stamp {
         first_id: 1,
         roster: 0,
         after: None,
+        updates: usual_updates(),
+        deletes: usual_deletes(),
     }
 }
 
@@ -118,7 +120,7 @@ fn every_activity_fits_its_sport_and_its_time() {
             Some(sport) => &[sport],
         };
         assert!(
-            expected.contains(&activity.type_activite.as_str()),
+            expected.contains(&activity.type_activite.as_ref()),
             "{activity:?}"
         );
         assert!(activity.date_debut < until);
@@ -128,7 +130,7 @@ fn every_activity_fits_its_sport_and_its_time() {
         if let Some(distance) = activity.distance_m {
             let duration = Duration::seconds(activity.duree_s).as_seconds_f64();
             let speed = distance / duration;
-            let plausible = match activity.type_activite.as_str() {
+            let plausible = match activity.type_activite.as_ref() {
                 "Running" => 2.0..3.8,
                 "Vélo" => 4.4..8.4,
                 "Natation" => 0.49..1.16,
