@@ -5,9 +5,9 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, cdc, check, commute, completions, dlq, expectations, explain, generate, hr,
-    ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test, up,
-    user, validate, why,
+    Context, apply, cdc, check, commute, completions, dlq, expectations, explain, export, generate,
+    hr, ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test,
+    up, user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Explain(explain::Command),
     Why(why::Command),
     Query(query::Command),
+    Export(export::Command),
     Sources(sources::Command),
     Hr(hr::Command),
     Generate(generate::Command),
@@ -98,6 +99,7 @@ impl Command {
             Self::Explain(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
             Self::Query(command) => command.run(context).await,
+            Self::Export(command) => Box::pin(command.run(context)).await,
             Self::Sources(command) => command.run(context).await,
             Self::Hr(command) => command.run(context).await,
             Self::Generate(command) => command.run(context).await,

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod dlq;
 pub(crate) mod expectations;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod hr;
 pub(crate) mod ingest;
@@ -23,6 +24,7 @@ pub(crate) mod test;
 pub(crate) mod up;
 pub(crate) mod user;
 pub(crate) mod validate;
+mod viewpoint;
 pub(crate) mod why;
 
 use std::path::{Path, PathBuf};

@@ -39,6 +39,9 @@ fn hint<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     if let Some(error) = error.downcast_ref::<engine::Error>() {
         return error.hint_text();
     }
+    if let Some(error) = error.downcast_ref::<exports::Error>() {
+        return error.hint_text();
+    }
     error.downcast_ref::<changes::Error>()?.hint_text()
 }
 
@@ -52,6 +55,9 @@ fn code(error: &anyhow::Error) -> u8 {
 fn kind_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<engine::Error>() {
         return Some(engine_code(error.kind()));
+    }
+    if let Some(error) = error.downcast_ref::<exports::Error>() {
+        return Some(exports_code(error.kind()));
     }
     let error = error.downcast_ref::<changes::Error>()?;
     Some(changes_code(error.kind()))
@@ -84,6 +90,16 @@ fn changes_code(kind: changes::ErrorKind) -> u8 {
         Kind::Corrupt => 8,
         Kind::Internal => 70,
         Kind::Cancelled => INTERRUPTED,
+    }
+}
+
+fn exports_code(kind: exports::ErrorKind) -> u8 {
+    use exports::ErrorKind as Kind;
+    match kind {
+        Kind::InvalidRequest => 2,
+        Kind::Unavailable => 6,
+        Kind::ResourceExhausted => 7,
+        Kind::Internal => 70,
     }
 }
 

@@ -6,6 +6,7 @@ mod client_sign_in;
 mod conformance;
 mod crash;
 mod edits;
+mod export;
 mod first_half_hour;
 mod http;
 mod load;

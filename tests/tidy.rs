@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of ours a crate may name. What is absent is the architecture.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("changes", &[]),
     ("disk", &[]),
+    ("exports", &[]),
     ("sql-files", &[]),
     ("engine", &["disk", "sql-files"]),
-    ("console", &["engine"]),
+    ("console", &["engine", "exports"]),
     ("flight-server", &["engine"]),
     ("ingest", &["changes", "engine"]),
     ("sources", &["changes", "disk"]),
@@ -22,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "console",
             "disk",
             "engine",
+            "exports",
             "flight-server",
             "ingest",
             "notify",

@@ -2,10 +2,9 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use clap::Args;
-use engine::{Principal, policies};
 
 use super::Context;
-use super::user::{attribute, unknown_role};
+use super::viewpoint::Viewpoint;
 use crate::output::{self, Format};
 
 /// Run one SELECT on the newest epoch, beside a running `up` or without one
@@ -20,13 +19,8 @@ pub(crate) struct Command {
     /// The statement; `-` reads it from standard input
     sql: String,
 
-    /// See what a role of policies.sql sees
-    #[arg(long = "as", value_name = "ROLE")]
-    roles: Vec<String>,
-
-    /// What row policies know about whoever has the role, as bu=Marketing
-    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute, requires = "roles")]
-    attributes: Vec<(String, String)>,
+    #[command(flatten)]
+    viewpoint: Viewpoint,
 
     /// How to print the rows
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -41,24 +35,10 @@ impl Command {
     }
 
     async fn print(self, context: Context) -> anyhow::Result<()> {
-        let sql = match self.sql.as_str() {
-            "-" => {
-                let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text)?;
-                text
-            }
-            _ => self.sql,
-        };
-        let principal = match self.roles.is_empty() {
-            true => Principal::operator("query"),
-            false => {
-                let known = policies::roles(&context.config.sql.path);
-                if let Some(role) = self.roles.iter().find(|role| !known.contains(role)) {
-                    return Err(unknown_role(role, &known).into());
-                }
-                Principal::new("query", self.roles, self.attributes.into_iter().collect())
-            }
-        };
+        let sql = statement(self.sql)?;
+        let principal = self
+            .viewpoint
+            .principal("query", &context.config.sql.path)?;
         let reader = context.reader(context.existing_lake().await?)?;
         let newest = reader.latest().await?;
         let session = Box::pin(reader.session_of(newest, &principal)).await?;
@@ -72,4 +52,14 @@ impl Command {
             .reading(&reader, session.epoch(), Box::pin(rows))
             .await
     }
+}
+
+/// The text of a statement; `-` stands for standard input.
+pub(crate) fn statement(argument: String) -> std::io::Result<String> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
 }
