@@ -32,8 +32,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// Test-only arrows: what reads topics is tested against the embedded broker.
-const TEST_ARROWS: [(&str, &str); 2] = [("ingest", "sources"), ("notify", "sources")];
+/// Test-only arrows: what reads topics is tested against the embedded broker, the page behind the real sign-in.
+const TEST_ARROWS: [(&str, &str); 3] = [
+    ("console", "flight-server"),
+    ("ingest", "sources"),
+    ("notify", "sources"),
+];
 
 /// Dependencies that only one crate may name.
 const OWNED: [(&str, &str); 4] = [

@@ -1,33 +1,83 @@
-//! HTTP beside Flight SQL: health, metrics and a plain status page.
+//! HTTP beside Flight SQL: the page, health and metrics.
 //!
-//! Promises: `/healthz` answers while the process lives; `/readyz` says yes only when an epoch can be read; no page
-//! shows a row of a table; every text from the lake is escaped. Leaves out: sign-in, queries, exports.
+//! Promises: nothing of the lake is shown before it is known who asks, and no more than the policies let them see; what
+//! changes something is a form of this page; every text from the lake is escaped; nothing is loaded from elsewhere.
+//! `/healthz` answers while the process lives, `/readyz` says yes only when an epoch can be read.
 
+mod benefits;
+mod chart;
 mod config;
-mod page;
+mod door;
+mod failure;
+mod form;
+mod language;
+mod layout;
+mod live;
+mod login;
+mod pipeline;
+mod quality;
+mod queries;
 mod routes;
+mod rows;
+mod visit;
+mod why;
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use engine::{Error, ErrorKind, Reader, Result};
+use engine::{Clock, Desk, Error, ErrorKind, Lake, Result, SourceConfig};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{HttpConfig, MetricsConfig};
 
-/// Answers HTTP on the listener until `shutdown` is cancelled and requests in flight are done.
-pub async fn serve(
-    listener: TcpListener,
-    reader: Reader,
-    registry: Registry,
-    config: HttpConfig,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    let service = routes::router(reader, registry);
-    until_stopped(listener, service, config.grace, shutdown).await
+use self::live::Followers;
+use self::routes::Service;
+use self::visit::Site;
+
+/// What the page shows, and to whom.
+pub struct Page {
+    /// Knows who asks, and runs their statements.
+    pub desk: Arc<dyn Desk>,
+    /// Where requests to the writing roles are put.
+    pub lake: Lake,
+    pub clock: Clock,
+    /// The zone of times as they are shown.
+    pub source: SourceConfig,
+    pub registry: Registry,
+}
+
+impl Page {
+    /// Answers HTTP on the listener until `shutdown` is cancelled and requests in flight are done.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for a configuration that cannot serve; `Unavailable` when accepting fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        config: HttpConfig,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        config.validate()?;
+        let grace = config.grace;
+        let site = Arc::new(Site {
+            desk: self.desk,
+            lake: self.lake,
+            clock: self.clock,
+            zone: self.source.zone()?,
+            followers: Followers::new(config.max_followers),
+            shutdown: shutdown.clone(),
+            config,
+        });
+        let service = routes::service(site.clone(), self.registry);
+        let looking = site.followers.look(site.desk.reader(), &shutdown);
+        tokio::select! {
+            ended = until_stopped(listener, service, grace, shutdown.clone()) => ended,
+            () = async { looking.await; std::future::pending().await } => Ok(()),
+        }
+    }
 }
 
 /// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives.
@@ -42,7 +92,7 @@ pub async fn serve_probes(
 
 async fn until_stopped(
     listener: TcpListener,
-    service: Router,
+    service: Service,
     grace: Duration,
     shutdown: CancellationToken,
 ) -> Result<()> {

@@ -1,35 +1,61 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use engine::{Error, ErrorKind, Reader};
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use crate::page;
+use crate::visit::{Site, Visit};
+use crate::{benefits, door, failure, form, layout, live, login, pipeline, quality, queries, why};
 
-#[derive(Clone)]
-struct Console {
-    reader: Reader,
-}
+/// With the address of whoever connects.
+pub(crate) type Service = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
 
-pub(crate) fn router(reader: Reader, registry: Registry) -> Router {
-    Router::new()
-        .route("/", get(status))
-        .route("/style.css", get(style))
-        .route("/readyz", get(ready))
-        .with_state(Console { reader })
+pub(crate) fn service(site: Arc<Site>, registry: Registry) -> Service {
+    let reader = site.desk.reader().clone();
+    pages(site)
         .merge(measured(registry))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .route("/readyz", get(ready).with_state(reader))
         .layer(middleware::from_fn(guarded))
+        .into_make_service_with_connect_info()
 }
 
-pub(crate) fn probes(registry: Registry) -> Router {
+/// Everything behind the door.
+fn pages(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/", get(benefits::page))
+        .route("/why", get(why::asked))
+        .route("/why/{id}", get(why::page))
+        .route("/pipeline", get(pipeline::page))
+        .route("/pipeline/{table}", get(pipeline::table_page))
+        .route("/quality", get(quality::page))
+        .route("/quality/quarantine", post(quality::quarantine))
+        .route("/quality/letters", post(quality::letters))
+        .route("/queries", get(queries::page))
+        .route("/queries/kill", post(queries::kill))
+        .route("/events", get(live::follow))
+        .route("/login", get(login::asked).post(login::sent))
+        .route("/logout", post(login::left))
+        .route("/style.css", get(style))
+        .route("/live.js", get(script))
+        .fallback(missing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(form::LONGEST))
+        .layer(middleware::from_fn_with_state(site, door::enter))
+}
+
+pub(crate) fn probes(registry: Registry) -> Service {
     measured(registry)
         .route("/readyz", get(|| async { "ready\n" }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(middleware::from_fn(guarded))
+        .into_make_service_with_connect_info()
 }
 
 fn measured(registry: Registry) -> Router {
@@ -39,23 +65,34 @@ fn measured(registry: Registry) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
 }
 
-async fn status(State(console): State<Console>) -> Response {
-    match console.reader.latest().await {
-        Ok(manifest) => Html(page::status(&manifest)).into_response(),
-        Err(error) => (code(error.kind()), Html(page::failure(&error))).into_response(),
-    }
+async fn missing(visit: Visit) -> Response {
+    let error = Error::new(ErrorKind::NotFound, "there is no such page")
+        .hint("The pages are those of the navigation.");
+    failure::shown(&visit, &error)
+}
+
+async fn wrong_method(visit: Visit) -> Response {
+    let error = Error::invalid("this address is not asked in this way")
+        .hint("Use the links and forms of the page.");
+    let mut response = failure::shown(&visit, &error);
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
 }
 
 async fn style() -> Response {
-    (
-        [(header::CONTENT_TYPE, "text/css; charset=utf-8")],
-        page::STYLE,
-    )
-        .into_response()
+    asset("text/css; charset=utf-8", layout::STYLE)
 }
 
-async fn ready(State(console): State<Console>) -> Response {
-    match console.reader.latest().await {
+async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", layout::SCRIPT)
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn ready(State(reader): State<Reader>) -> Response {
+    match reader.latest().await {
         Ok(manifest) => format!("ready: epoch {}\n", manifest.epoch).into_response(),
         Err(error) => not_ready(&error),
     }
@@ -87,66 +124,19 @@ async fn metrics(State(registry): State<Registry>) -> Response {
     }
 }
 
-/// The one mapping of error kinds to HTTP.
-fn code(kind: ErrorKind) -> StatusCode {
-    match kind {
-        ErrorKind::InvalidRequest => StatusCode::BAD_REQUEST,
-        ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorKind::PermissionDenied => StatusCode::FORBIDDEN,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        ErrorKind::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorKind::Cancelled => client_closed_request(),
-    }
-}
-
-/// 499, which has no name in the standard.
-fn client_closed_request() -> StatusCode {
-    StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
 /// Headers of every answer: nothing is loaded from elsewhere, framed, sniffed or kept.
 async fn guarded(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+        (header::CONTENT_SECURITY_POLICY, layout::POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Without the origin, a form of ours could not be told from one of others.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_the_status_of_the_table() {
-        let table = [
-            (ErrorKind::InvalidRequest, 400),
-            (ErrorKind::Unsupported, 501),
-            (ErrorKind::NotFound, 404),
-            (ErrorKind::Unauthenticated, 401),
-            (ErrorKind::PermissionDenied, 403),
-            (ErrorKind::Conflict, 409),
-            (ErrorKind::Unavailable, 503),
-            (ErrorKind::DeadlineExceeded, 504),
-            (ErrorKind::ResourceExhausted, 429),
-            (ErrorKind::Corrupt, 500),
-            (ErrorKind::Internal, 500),
-            (ErrorKind::Cancelled, 499),
-        ];
-        for (kind, status) in table {
-            assert_eq!(code(kind).as_u16(), status, "{kind:?}");
-        }
-    }
 }

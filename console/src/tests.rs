@@ -1,62 +1,132 @@
-use engine::{Lake, LakeConfig, ReaderConfig, SourceConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+//! A real page on a real lake, behind the real sign-in, asked over loopback.
 
+mod benefits;
+mod browser;
+mod lake;
+mod live;
+mod pipeline;
+mod probes;
+mod quality;
+mod queries;
+mod security;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use engine::{Reader, ReaderConfig};
+use flight_server::{FlightConfig, Server, TicketKey, User, Users, hash_password};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use self::browser::{Browser, PASSWORD};
 use super::*;
 
-/// The whole answer to one request, headers included.
-async fn get(address: std::net::SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("connected");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("answered");
-    answer
+/// A page with a lake of its own; both end with it.
+struct Running {
+    address: SocketAddr,
+    folder: TempDir,
+    lake: Lake,
+    desk: Arc<dyn Desk>,
+    shutdown: CancellationToken,
+    served: JoinHandle<Result<()>>,
 }
 
-#[tokio::test]
-async fn a_lake_without_an_epoch_is_alive_but_not_ready() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let uri = directory.path().join("lake").display().to_string();
-    let lake = Lake::open(&LakeConfig { uri }).await.expect("a lake");
-    let reader =
-        Reader::new(lake, &ReaderConfig::default(), &SourceConfig::default()).expect("a reader");
-    let registry = Registry::new();
-    let rows = prometheus::IntCounter::new("sportlake_test_rows_total", "Rows").expect("a counter");
-    rows.inc_by(7);
-    registry.register(Box::new(rows)).expect("registered");
+impl Running {
+    /// The sport project for those who sign in.
+    async fn with_users() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        users()
+            .store(&folder.path().join("users.toml"))
+            .expect("stored");
+        let lake = lake::sport(folder.path()).await;
+        Self::on(folder, lake, HttpConfig::default()).await
+    }
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(
-        listener,
-        reader,
-        registry,
-        HttpConfig::default(),
-        shutdown.clone(),
-    ));
+    /// The sport project for everybody on this machine.
+    async fn anonymous() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = lake::sport(folder.path()).await;
+        Self::on(folder, lake, HttpConfig::default()).await
+    }
 
-    let health = get(address, "/healthz").await;
-    assert!(health.starts_with("HTTP/1.1 200 OK"), "{health}");
-    assert!(
-        health.contains("content-security-policy: default-src 'none'"),
-        "{health}"
-    );
-    let ready = get(address, "/readyz").await;
-    assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
-    let metrics = get(address, "/metrics").await;
-    assert!(metrics.contains("sportlake_test_rows_total 7"), "{metrics}");
-    let page = get(address, "/").await;
-    assert!(
-        page.starts_with("HTTP/1.1 503 ") && page.contains("<h1>sportlake</h1>"),
-        "{page}"
-    );
-    let missing = get(address, "/etc/passwd").await;
-    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
+    async fn on(folder: TempDir, lake: Lake, config: HttpConfig) -> Self {
+        let source = SourceConfig::default();
+        let reader = Reader::new(lake.clone(), &ReaderConfig::default(), &source);
+        let reader = reader
+            .expect("a reader")
+            .with_policies(&folder.path().join("sql"));
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let flight = FlightConfig {
+            key: Some(TicketKey::new([5; 32])),
+            users: file("users.toml"),
+            audit: file("audit.jsonl"),
+            ..FlightConfig::default()
+        };
+        let shutdown = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = Server::open(address, reader, &flight, lake::clock(), shutdown.clone());
+        let registry = Registry::new();
+        let rows = prometheus::IntCounter::new("sportlake_test_rows_total", "Rows");
+        let rows = rows.expect("a counter");
+        rows.inc_by(7);
+        registry.register(Box::new(rows)).expect("registered");
+        let desk = server.expect("a server").desk();
+        let page = Page {
+            desk: desk.clone(),
+            lake: lake.clone(),
+            clock: lake::clock(),
+            source,
+            registry,
+        };
+        let served = tokio::spawn(page.serve(listener, config, shutdown.clone()));
+        Self {
+            address,
+            folder,
+            lake,
+            desk,
+            shutdown,
+            served,
+        }
+    }
 
-    // An idle connection does not delay the end.
-    let _idle = TcpStream::connect(address).await.expect("connected");
-    shutdown.cancel();
-    server.await.expect("joined").expect("stopped");
+    fn browser(&self) -> Browser {
+        Browser::new(self.address)
+    }
+
+    async fn signed_in(&self, user: &str) -> Browser {
+        let mut browser = self.browser();
+        let shown = browser.sign_in(user, PASSWORD).await;
+        assert_eq!(shown.status, 303, "{}", shown.body);
+        browser
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.served.await.expect("joined").expect("stopped");
+    }
+}
+
+/// One of each role: rose of HR, max who leads Ventes, sam who is number 2, and nina without a role.
+fn users() -> Users {
+    let mut users = Users::default();
+    for (name, role, attribute) in [
+        ("rose", Some("rh"), None),
+        ("max", Some("manager"), Some(("bu", "Ventes"))),
+        ("sam", Some("salarie"), Some(("employee_id", "2"))),
+        ("nina", None, None),
+    ] {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let user = User {
+            name: name.to_owned(),
+            password: Some(hash_password(PASSWORD).expect("a hash")),
+            certificate: None,
+            generation: 0,
+            roles: role.into_iter().map(str::to_owned).collect(),
+            attributes: attribute.map(owned).into_iter().collect::<BTreeMap<_, _>>(),
+            tokens: Vec::new(),
+        };
+        users.add(user).expect("a user");
+    }
+    users
 }

@@ -8,6 +8,7 @@ pub mod bronze;
 mod clock;
 mod dead_letters;
 mod delta;
+mod desk;
 #[cfg(test)]
 mod durability;
 mod epoch;
@@ -55,6 +56,7 @@ mod without_values;
 pub use age::{Age, AgeLimit};
 pub use clock::Clock;
 pub use dead_letters::{ATTEMPT_HEADER, DeadLetter, DeadLetters, Replayed, dead_letters};
+pub use desk::{Answer, Desk, Visitor};
 pub use epoch::{FoldState, Freshness, Manifest, RuleState, TableState, Unbuilt, Work};
 pub use error::{Error, ErrorKind, Result};
 pub use explain::{Explained, Past, Technique};

@@ -52,6 +52,8 @@ struct Role {
     masks: BTreeMap<TableName, BTreeMap<String, Expr>>,
     /// Whether it may end the statements of others.
     kills: bool,
+    /// Whether it may have what was kept aside taken in again.
+    replays: bool,
 }
 
 /// What is wrong with a folder's `policies.sql`, checked against its tables; nothing where there is none.
@@ -101,6 +103,12 @@ impl Policies {
         roles.any(|role| role.kills)
     }
 
+    /// Whether somebody may have what was kept aside taken in again.
+    pub(crate) fn may_replay(&self, principal: &Principal) -> bool {
+        let mut roles = principal.roles().filter_map(|name| self.roles.get(name));
+        roles.any(|role| role.replays)
+    }
+
     fn collect(items: Vec<Item>) -> Self {
         let mut policies = Self::default();
         for item in &items {
@@ -121,6 +129,7 @@ impl Policies {
         | Item::Tables { to, .. }
         | Item::Policy { to, .. }
         | Item::Kill { to }
+        | Item::Replay { to }
         | Item::Mask { to, .. }) = &item
         else {
             if let Item::Totals(totals) = item {
@@ -172,6 +181,7 @@ impl Role {
                 );
             }
             Item::Kill { .. } => self.kills = true,
+            Item::Replay { .. } => self.replays = true,
             Item::Roles(_) | Item::Totals(_) => {}
         }
     }

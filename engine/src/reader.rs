@@ -227,6 +227,8 @@ impl Reader {
             if !info.key.iter().all(|column| granted.plain.contains(column)) {
                 info.key.clear();
             }
+            info.whole = granted.whole;
+            info.masked.clone_from(&granted.masked);
             info
         });
         let mut tables: Vec<TableInfo> = infos.collect();
@@ -238,6 +240,16 @@ impl Reader {
             .map(|granted| (granted.name, granted.table as _));
         let context = self.sessions.context_of(schemas, seen)?;
         Session::open(self, manifest, principal.clone(), context, tables.into())
+    }
+
+    /// Whether somebody may have what was kept aside taken in again.
+    pub async fn may_replay(&self, principal: &Principal) -> Result<bool> {
+        if principal.is_operator() {
+            return Ok(true);
+        }
+        let newest = self.latest().await?;
+        let in_force = self.policies_in_force(&newest).await?;
+        Ok(in_force.policies.may_replay(principal))
     }
 
     async fn policies_in_force(&self, asked: &Manifest) -> Result<InForce> {
@@ -367,6 +379,10 @@ pub struct TableInfo {
     pub arrow: SchemaRef,
     /// Columns of the key, in order; empty when none is declared.
     pub key: Vec<String>,
+    /// Whether the session sees every row and column of it as they are stored.
+    pub whole: bool,
+    /// Columns of which the session sees something else than what is stored.
+    pub masked: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -405,6 +421,8 @@ impl TableInfo {
             column_notes: notes,
             arrow: Arc::new(Schema::new(columns.fields().clone())),
             key: state.map(|state| state.key.clone()).unwrap_or_default(),
+            whole: true,
+            masked: BTreeSet::new(),
         }
     }
 }

@@ -56,7 +56,9 @@ impl Default for SourceConfig {
 }
 
 impl SourceConfig {
-    pub(crate) fn zone(&self) -> Result<Tz> {
+    /// # Errors
+    /// `InvalidRequest` for a zone that does not exist.
+    pub fn zone(&self) -> Result<Tz> {
         Tz::from_str(&self.timezone).map_err(|_| {
             Error::invalid(format!(
                 "source.timezone \"{}\" is not a time zone",

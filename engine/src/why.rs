@@ -4,6 +4,7 @@ mod contributions;
 mod evidence;
 mod formulas;
 mod messages;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Why {
     pub messages: Option<RecordBatch>,
     /// The rows it rests on, by table, nearest first.
     pub inputs: Vec<Input>,
+    /// Whether something of it was left out, because whoever asks does not see it.
+    pub partial: bool,
 }
 
 /// The rows of one table that a row rests on.
@@ -173,6 +176,7 @@ impl Asked<'_> {
             row,
             messages,
             inputs,
+            partial: false,
         })
     }
 

@@ -21,7 +21,7 @@ use engine::{
     Clock, Lake, LakeConfig, Lease, Principal, ProjectConfig, Reader, ReaderConfig, RefreshConfig,
     Refresher, Role, SourceConfig, Turn,
 };
-use flight_server::{FlightConfig, TicketKey, serve};
+use flight_server::{FlightConfig, Server, TicketKey};
 use futures::TryStreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -132,13 +132,8 @@ async fn served(folder: &Path, reader: Reader) -> SocketAddr {
         audit: folder.join("audit.jsonl").display().to_string(),
         ..FlightConfig::default()
     };
-    tokio::spawn(serve(
-        listener,
-        reader,
-        config,
-        clock(),
-        CancellationToken::new(),
-    ));
+    let server = Server::open(address, reader, &config, clock(), CancellationToken::new());
+    tokio::spawn(server.expect("opened").serve(listener));
     address
 }
 

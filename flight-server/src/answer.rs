@@ -3,25 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_flight::FlightData;
-use arrow_flight::encode::FlightDataEncoder;
-use engine::{Error, ErrorKind};
-use futures::{TryStreamExt, stream};
+use engine::{Error, ErrorKind, Result};
+use futures::{Stream, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
 
 use crate::admission::Place;
-use crate::encode::{self, DataStream};
 use crate::limits::Limit;
 use crate::query_runtime::QueryRuntime;
 use crate::running::{Cut, Query, Run};
-use crate::{errors, metrics};
 
-/// Encoded messages that wait for the client, beside the one being made.
+/// Messages that wait for the client, beside the one being made.
 const MESSAGES_WAITING: usize = 2;
 
 /// When a statement ends, whether its result has come to its end or not.
@@ -33,17 +28,22 @@ pub(crate) struct Ends {
     pub(crate) stopping: CancellationToken,
 }
 
-/// Sends what is encoded, and works on no more than fits into a few messages ahead of the client.
+/// Sends messages, each of which takes `bytes`, and works on no more than a few of them ahead of the client.
 ///
 /// The work ends as soon as the answer is dropped, the deadline is there or the statement is cut, whether anybody polls
 /// the answer or not: a client that stops reading does not.
-pub(crate) fn answer(
-    messages: FlightDataEncoder,
+pub(crate) fn answer<M, S>(
+    messages: S,
+    bytes: fn(&M) -> usize,
     run: Run,
     place: Place,
     ends: Ends,
     queries: &QueryRuntime,
-) -> DataStream {
+) -> impl Stream<Item = Result<M>> + Send + use<M, S>
+where
+    M: Send + 'static,
+    S: Stream<Item = Result<M>> + Send + Unpin + 'static,
+{
     let (sender, receiver) = mpsc::channel(MESSAGES_WAITING);
     let run = Arc::new(run);
     let sending = Sending {
@@ -52,7 +52,7 @@ pub(crate) fn answer(
         unread: ends.unread,
     };
     let producer = queries.spawn(async move {
-        let sent = sending.all(messages, sender).await;
+        let sent = sending.all(messages, bytes, sender).await;
         drop(place);
         sent
     });
@@ -63,10 +63,10 @@ pub(crate) fn answer(
         _watchdog: AbortOnDropHandle::new(tokio::spawn(watchdog)),
         ended: Abandoned(run),
     };
-    Box::pin(stream::unfold(answer, |mut answer| async move {
+    stream::unfold(answer, |mut answer| async move {
         let item = answer.next().await?;
         Some((item, answer))
-    }))
+    })
 }
 
 /// Cuts the statement at its deadline or when the server stops, and ends the work of one that is cut.
@@ -81,10 +81,10 @@ async fn watch(run: Arc<Run>, work: AbortHandle, ends: Ends) {
     run.failed(run.query.is_cut().await.error().kind());
 }
 
-struct Answer {
-    messages: mpsc::Receiver<FlightData>,
+struct Answer<M> {
+    messages: mpsc::Receiver<M>,
     /// Gone once the stream has ended.
-    producer: Option<AbortOnDropHandle<Result<(), Status>>>,
+    producer: Option<AbortOnDropHandle<Result<()>>>,
     _watchdog: AbortOnDropHandle<()>,
     ended: Abandoned,
 }
@@ -98,24 +98,24 @@ impl Drop for Abandoned {
     }
 }
 
-impl Answer {
+impl<M> Answer<M> {
     /// An error comes from the end of the producer and not through the channel, so that a result that
     /// was cut short never looks complete.
-    async fn next(&mut self) -> Option<Result<FlightData, Status>> {
+    async fn next(&mut self) -> Option<Result<M>> {
         let producer = self.producer.as_mut()?;
         let run = &self.ended.0;
         let ended = tokio::select! {
             biased;
-            cut = run.query.is_cut() => Err(errors::status(cut.error())),
+            cut = run.query.is_cut() => Err(cut.error()),
             message = self.messages.recv() => match message {
                 Some(message) => return Some(Ok(message)),
-                None => producer.await.unwrap_or_else(|join| Err(errors::status(broken(join)))),
+                None => producer.await.unwrap_or_else(|join| Err(broken(join))),
             },
         };
         self.producer = None;
         match &ended {
             Ok(()) => run.finished(),
-            Err(status) => run.failed(errors::kind(status.code())),
+            Err(error) => run.failed(error.kind()),
         }
         ended.err().map(Err)
     }
@@ -128,17 +128,14 @@ struct Sending {
 }
 
 impl Sending {
-    async fn all(
+    async fn all<M>(
         self,
-        messages: FlightDataEncoder,
-        sender: mpsc::Sender<FlightData>,
-    ) -> Result<(), Status> {
-        let mut messages = messages.map_err(encode::encoding_status);
+        mut messages: impl Stream<Item = Result<M>> + Unpin,
+        bytes: fn(&M) -> usize,
+        sender: mpsc::Sender<M>,
+    ) -> Result<()> {
         while let Some(message) = messages.try_next().await? {
-            let bytes = message.data_body.len();
-            let admitted = self.limit.admit_bytes(self.query.sent(bytes));
-            admitted.map_err(errors::status)?;
-            metrics::observe_bytes(bytes);
+            self.limit.admit_bytes(self.query.sent(bytes(&message)))?;
             self.in_time(sender.send(message)).await?;
         }
         // A statement has ended when its client has taken the last message, and keeps its place until then.
@@ -147,17 +144,14 @@ impl Sending {
     }
 
     /// What waits for the client, for as long as a client may take.
-    async fn in_time<T, E>(
-        &self,
-        waiting: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Status> {
+    async fn in_time<T, E>(&self, waiting: impl Future<Output = Result<T, E>>) -> Result<T> {
         match timeout(self.unread, waiting).await {
             Ok(Ok(taken)) => Ok(taken),
-            Ok(Err(_)) => Err(Status::cancelled("the client went away")),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Cancelled, "the client went away")),
             Err(_) => {
                 let cut = Cut::Unread(self.unread.as_secs());
                 self.query.cut(cut);
-                Err(errors::status(cut.error()))
+                Err(cut.error())
             }
         }
     }

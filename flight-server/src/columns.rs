@@ -127,6 +127,8 @@ mod tests {
             column_notes: [("nb_primes".to_owned(), "Sans les autres.".to_owned())].into(),
             arrow: Arc::new(columns.clone()),
             key: Vec::new(),
+            whole: true,
+            masked: std::collections::BTreeSet::new(),
         };
         let listed = of_table(&table, &columns);
         assert_eq!(listed.metadata()[REMARKS], "Coût par BU.");

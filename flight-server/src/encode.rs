@@ -83,11 +83,18 @@ pub(crate) fn answer(batch: RecordBatch) -> DataStream {
 
 /// The status of an error that came through the encoder.
 pub(crate) fn encoding_status(error: FlightError) -> Status {
+    errors::status(encoding_error(error))
+}
+
+/// An error that came through the encoder: that of the statement, or the encoder's own.
+pub(crate) fn encoding_error(error: FlightError) -> Error {
+    let broken = || Error::new(ErrorKind::Internal, "the result cannot be encoded");
     match error {
-        FlightError::Tonic(status) => *status,
-        other => errors::status(
-            Error::new(ErrorKind::Internal, "the result cannot be encoded").caused_by(other),
-        ),
+        FlightError::ExternalError(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => broken().caused_by(other),
+        },
+        other => broken().caused_by(other),
     }
 }
 
@@ -141,8 +148,8 @@ where
                 }
                 Ok(Some(Err(error))) => {
                     self.ended = true;
-                    let status = errors::status(Error::from(error));
-                    return Some(Err(FlightError::Tonic(Box::new(status))));
+                    let error = Box::new(Error::from(error));
+                    return Some(Err(FlightError::ExternalError(error)));
                 }
                 Ok(None) => {
                     self.ended = true;

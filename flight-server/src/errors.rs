@@ -33,24 +33,6 @@ fn code(kind: ErrorKind) -> Code {
     }
 }
 
-/// The kind that a status was made of.
-pub(crate) fn kind(code: Code) -> ErrorKind {
-    match code {
-        Code::InvalidArgument => ErrorKind::InvalidRequest,
-        Code::Unimplemented => ErrorKind::Unsupported,
-        Code::NotFound => ErrorKind::NotFound,
-        Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::PermissionDenied => ErrorKind::PermissionDenied,
-        Code::Aborted => ErrorKind::Conflict,
-        Code::Unavailable => ErrorKind::Unavailable,
-        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
-        Code::ResourceExhausted => ErrorKind::ResourceExhausted,
-        Code::DataLoss => ErrorKind::Corrupt,
-        Code::Cancelled => ErrorKind::Cancelled,
-        _ => ErrorKind::Internal,
-    }
-}
-
 /// `arrow-flight` calls a command that does not decode an internal error; it is the client's.
 pub(crate) fn blame_client(status: Status) -> Status {
     let undecodable =
@@ -125,7 +107,6 @@ mod tests {
         ];
         for (of, name) in table {
             assert_eq!(format!("{:?}", code(of)), name, "{of:?}");
-            assert_eq!(kind(code(of)), of);
         }
     }
 

@@ -183,6 +183,8 @@ mod tests {
             column_notes: Default::default(),
             arrow: Arc::new(Schema::new(fields)),
             key: key.iter().map(|&column| column.to_owned()).collect(),
+            whole: true,
+            masked: std::collections::BTreeSet::new(),
         }
     }
 

@@ -70,7 +70,7 @@ pub(crate) const ACTIONS: [(&str, &str); 7] = [
 const EMPTY_BATCHES: usize = 16;
 
 pub(crate) struct SqlService {
-    pub(crate) statements: Statements,
+    pub(crate) statements: Arc<Statements>,
     pub(crate) sessions: Arc<Sessions>,
 }
 

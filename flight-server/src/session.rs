@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{CATALOG, Clock, EpochHold, Error, Principal, Result, SessionRow};
+use engine::{CATALOG, Clock, EpochHold, Error, Principal, Result, SessionRow, Visitor};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
@@ -88,6 +88,19 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Somebody at the desk, who asks about an epoch, or the newest.
+    pub(crate) fn of(visitor: &Visitor, epoch: Option<u64>) -> Self {
+        Self {
+            principal: visitor.principal.clone(),
+            from: visitor.from,
+            session: None,
+            options: SessionOptions {
+                epoch,
+                ..SessionOptions::default()
+            },
+        }
+    }
+
     /// How the caller's session is called, where the caller has one.
     pub(crate) fn session_name(&self) -> Option<String> {
         self.session.as_ref().map(|session| seen::name(session.id))
@@ -148,6 +161,15 @@ impl Sessions {
             seen: Mutex::new(Seen::new(config.max_sessions, config.session_idle())),
             clock,
         }
+    }
+
+    /// Who may sign in; nobody has to where this is none.
+    pub(crate) fn users(&self) -> Option<&SignIn> {
+        self.sign_in.as_ref()
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// A token for a caller who signs in.

@@ -126,8 +126,17 @@ impl SignIn {
     /// The user that a refused call names, where there is such a user: other names may be passwords in the wrong place.
     pub(crate) fn claimed(&self, headers: &MetadataMap) -> String {
         let named = credentials(headers, "basic").and_then(basic);
-        let known = named.filter(|(user, _)| self.users().find(user).is_some());
-        known.map_or_else(|| "unknown".to_owned(), |(user, _)| user)
+        named.map_or_else(|| self.known_name(""), |(user, _)| self.known_name(&user))
+    }
+
+    /// A user's name as logs may have it.
+    pub(crate) fn known_name(&self, name: &str) -> String {
+        let known = self.user(name);
+        known.map_or_else(|| "unknown".to_owned(), |user| user.name)
+    }
+
+    pub(crate) fn user(&self, name: &str) -> Option<User> {
+        self.users().find(name).cloned()
     }
 
     /// The user's generation, which is signed into tokens.
@@ -177,7 +186,16 @@ impl SignIn {
         })
     }
 
-    async fn by_password(&self, name: &str, password: String, from: IpAddr) -> Result<Principal> {
+    /// Who has this name and this password.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for nobody, and too soon after wrong passwords.
+    pub(crate) async fn by_password(
+        &self,
+        name: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<Principal> {
         // Nobody has such a name, and failures are counted by name.
         if name.len() > LONGEST_NAME {
             return Err(wrong());
@@ -213,7 +231,7 @@ impl SignIn {
     /// Names a user, a password and its hash, to nobody but this process.
     fn proof(&self, name: &str, password: &str, hash: &str) -> [u8; 32] {
         let parts = [name, password, hash].map(|part| Sha256::digest(part.as_bytes()));
-        self.key.proof(&parts.concat())
+        self.key.proof(Purpose::Password, &parts.concat())
     }
 
     /// The users as last read whole.
@@ -242,7 +260,7 @@ impl SignIn {
     }
 }
 
-fn principal(user: &User) -> Principal {
+pub(crate) fn principal(user: &User) -> Principal {
     Principal::new(
         user.name.clone(),
         user.roles.iter().cloned(),

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::FlightData;
 use arrow_flight::sql::ActionCreatePreparedStatementResult;
 use arrow_flight::utils::flight_data_to_batches;
 use bytes::Bytes;
 use engine::{
     EpochHold, Error, ErrorKind, Kill, Principal, QueryState, Reader, Result, Session, Statement,
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ use crate::query_runtime::QueryRuntime;
 use crate::running::{self, Arrival, Cut, Run, Running};
 use crate::session::{Caller, SessionOptions};
 use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
+use crate::{errors, metrics};
 
 /// Bytes of the parameters of one execution.
 const LARGEST_PARAMETERS: usize = 1 << 20;
@@ -187,7 +189,7 @@ impl Statements {
             }
         };
         Ok(Planned {
-            ticket,
+            ticket: self.key.seal(Purpose::Statement, &ticket),
             schema: encode::wire_schema(&schema, profile),
         })
     }
@@ -201,7 +203,11 @@ impl Statements {
     }
 
     /// The plan of what a caller asks for; a refusal is logged here, an answer when it ends.
-    async fn asked(&self, handle: &PreparedHandle, caller: &Caller) -> Result<(Statement, Bytes)> {
+    async fn asked(
+        &self,
+        handle: &PreparedHandle,
+        caller: &Caller,
+    ) -> Result<(Statement, StatementTicket)> {
         let started = Instant::now();
         let planned = self.plan(handle, caller, caller.options.epoch).await;
         planned.inspect_err(|_| {
@@ -212,17 +218,64 @@ impl Statements {
 
     /// Executes a ticket. Dropping the stream ends the work.
     pub(crate) async fn run(&self, ticket: &[u8], caller: &Caller) -> Result<DataStream> {
+        let ticket: StatementTicket = self.key.open(Purpose::Statement, ticket)?;
+        own(&ticket.statement, caller)?;
+        let profile = profile_of(&ticket.statement);
+        if let Some(kill) = Kill::read(&ticket.statement.sql)? {
+            let state = self.kill(kill, caller).await?;
+            return killed(kill, state, profile);
+        }
+        let begun = self.begin(ticket, caller).await?;
+        let schema = encode::wire_schema(&begun.started.schema, profile);
+        let (query, limit, shaped) = (begun.run.query.clone(), begun.limit, schema.clone());
+        let batches = begun.started.batches.map(move |batch| {
+            let batch = batch?;
+            limit.admit_rows(query.made(batch.num_rows()))?;
+            profile.batch(batch, &shaped)
+        });
+        let messages = encode::encoded(schema, batches).map_err(encode::encoding_error);
+        let ends = self.ends(begun.started.deadline, limit);
+        let place = begun.started.place;
+        let answer = answer::answer(messages, sent, begun.run, place, ends, &self.queries);
+        Ok(Box::pin(answer.map_err(errors::status)))
+    }
+
+    /// Runs a text with a row of parameters for another edge of this process, which needs no ticket for it.
+    pub(crate) async fn rows(
+        &self,
+        sql: String,
+        parameters: Option<RecordBatch>,
+        caller: &Caller,
+    ) -> Result<engine::Answer> {
+        let mut handle = unbound(sql, caller);
+        if let Some(row) = parameters.filter(|row| row.num_columns() > 0) {
+            handle.parameters = encode::row_messages(row)?;
+        }
+        let (_, ticket) = self.asked(&handle, caller).await?;
+        let begun = self.begin(ticket, caller).await?;
+        let (query, limit) = (begun.run.query.clone(), begun.limit);
+        let batches = begun.started.batches.map(move |batch| {
+            let batch = batch?;
+            limit.admit_rows(query.made(batch.num_rows()))?;
+            Ok::<_, Error>(batch)
+        });
+        let ends = self.ends(begun.started.deadline, limit);
+        let place = begun.started.place;
+        let bytes = RecordBatch::get_array_memory_size;
+        let answer = answer::answer(batches, bytes, begun.run, place, ends, &self.queries);
+        Ok(engine::Answer {
+            schema: begun.started.schema,
+            batches: Box::pin(answer),
+        })
+    }
+
+    /// Starts a statement of the caller, which is on record from here on.
+    async fn begin(&self, ticket: StatementTicket, caller: &Caller) -> Result<Begun> {
         let StatementTicket {
             statement,
             epoch,
             id,
-        } = self.key.open(Purpose::Statement, ticket)?;
-        own(&statement, caller)?;
-        let profile = profile_of(&statement);
-        if let Some(kill) = Kill::read(&statement.sql)? {
-            let state = self.kill(kill, caller).await?;
-            return killed(kill, state, profile);
-        }
+        } = ticket;
         let limit = self.limits.of(&caller.principal, caller.options.limits);
         let run = self.running.start(Arrival {
             id,
@@ -237,26 +290,21 @@ impl Statements {
             () = self.stopping.cancelled() => Err(Cut::Stopping.error()),
             started = Box::pin(self.started(&run, &statement, caller, limit)) => started,
         };
-        let Started {
-            place,
-            deadline,
-            schema,
-            batches,
-        } = started.inspect_err(|error| run.failed(error.kind()))?;
-        let (query, shaped) = (run.query.clone(), schema.clone());
-        let batches = batches.map(move |batch| {
-            let batch = batch?;
-            limit.admit_rows(query.made(batch.num_rows()))?;
-            profile.batch(batch, &shaped)
-        });
-        let ends = Ends {
+        let started = started.inspect_err(|error| run.failed(error.kind()))?;
+        Ok(Begun {
+            run,
+            limit,
+            started,
+        })
+    }
+
+    fn ends(&self, deadline: Instant, limit: Limit) -> Ends {
+        Ends {
             deadline: deadline.into(),
             limit,
             unread: self.unread,
             stopping: self.stopping.clone(),
-        };
-        let messages = encode::encoded(schema, batches);
-        Ok(answer::answer(messages, run, place, ends, &self.queries))
+        }
     }
 
     /// Plans a statement, waits for its turn and starts it. Its time runs while it is planned, and from its turn on.
@@ -274,7 +322,7 @@ impl Statements {
         let place = self.admission.enter(user, planned.only_browses()).await?;
         run.admitted();
         let deadline = Instant::now() + limit.time();
-        let schema = encode::wire_schema(&planned.schema(), profile_of(statement));
+        let schema = planned.schema();
         // The operators start tasks of their own on the runtime that they are executed on.
         let memory = run.query.memory.clone();
         let executing = self
@@ -325,7 +373,7 @@ impl Statements {
         handle: &PreparedHandle,
         caller: &Caller,
         epoch: Option<u64>,
-    ) -> Result<(Statement, Bytes)> {
+    ) -> Result<(Statement, StatementTicket)> {
         own(handle, caller)?;
         let schema = (!handle.schema.is_empty()).then(|| handle.schema.clone());
         let options = SessionOptions {
@@ -360,14 +408,31 @@ impl Statements {
     }
 
     /// A ticket for one execution.
-    fn ticket(&self, handle: &PreparedHandle, epoch: u64) -> Bytes {
-        let ticket = StatementTicket {
+    fn ticket(&self, handle: &PreparedHandle, epoch: u64) -> StatementTicket {
+        StatementTicket {
             statement: handle.clone(),
             epoch,
             id: self.running.id(),
-        };
-        self.key.seal(Purpose::Statement, &ticket)
+        }
     }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+/// A message on its way to a client.
+fn sent(message: &FlightData) -> usize {
+    let bytes = message.data_body.len();
+    metrics::observe_bytes(bytes);
+    bytes
+}
+
+/// A statement that is on record and has begun.
+struct Begun {
+    run: Run,
+    limit: Limit,
+    started: Started,
 }
 
 /// A statement whose turn has come.

@@ -68,8 +68,8 @@ impl TicketKey {
     }
 
     /// A number that only this key gives for these bytes.
-    pub(crate) fn proof(&self, bytes: &[u8]) -> [u8; 32] {
-        self.mac(Purpose::Password, bytes)
+    pub(crate) fn proof(&self, purpose: Purpose, bytes: &[u8]) -> [u8; 32] {
+        self.mac(purpose, bytes)
     }
 
     /// A number that tells one start of the server from another.
@@ -125,6 +125,10 @@ pub(crate) enum Purpose {
     Session = 3,
     /// Nothing is sealed for it: it keeps proofs of passwords apart.
     Password = 4,
+    /// Who signed in to the page.
+    Page = 5,
+    /// Nothing is sealed for it: what shows that a form is one of the page's.
+    Form = 6,
 }
 
 impl Purpose {
@@ -132,7 +136,7 @@ impl Purpose {
         match self {
             Self::Statement => "ticket",
             Self::Prepared => "prepared statement",
-            Self::Session | Self::Password => "token",
+            Self::Session | Self::Password | Self::Page | Self::Form => "token",
         }
     }
 }

@@ -50,6 +50,10 @@ pub enum Item {
     Kill {
         to: Vec<Named>,
     },
+    /// Who may have what was kept aside taken in again.
+    Replay {
+        to: Vec<Named>,
+    },
     Totals(Box<Totals>),
 }
 
@@ -135,6 +139,10 @@ impl Reader<'_> {
         if self.0.accept_word("KILL") {
             let to = self.to()?;
             return Ok(Item::Kill { to });
+        }
+        if self.0.accept_word("REPLAY") {
+            let to = self.to()?;
+            return Ok(Item::Replay { to });
         }
         self.0.words("SELECT")?;
         let columns = match self.0.peek().token {

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use engine::{Reader, policies};
+use engine::{Lake, Reader, policies};
 use tokio::net::TcpListener;
 use tracing::warn;
 
@@ -17,7 +17,7 @@ use crate::roles::{Roles, Stage};
 Example:
   SPORTLAKE__FLIGHT__LISTEN=127.0.0.1:50052 sportlake serve")]
 pub(crate) struct Command {
-    /// Serve an address that other machines reach although nobody signs in or nothing is encrypted [flight.insecure]
+    /// Serve an address that other machines reach although nobody signs in or nothing is encrypted [flight.insecure, http.insecure]
     #[arg(long)]
     insecure: bool,
 }
@@ -25,10 +25,12 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) async fn run(self, mut context: Context) -> anyhow::Result<ExitCode> {
         context.config.flight.insecure |= self.insecure;
-        let reader = context.reader(context.existing_lake().await?)?;
+        context.config.http.insecure |= self.insecure;
+        let lake = context.existing_lake().await?;
+        let reader = context.reader(lake.clone())?;
         let listeners = Listeners::bind(&context.config).await?;
         let mut roles = Roles::new();
-        let addresses = listeners.start(&context, &mut roles, reader)?;
+        let addresses = listeners.start(&context, &mut roles, lake, reader)?;
         let flight = addresses.flight_uri(&context.config);
         output::line(&format!("Flight SQL  {flight}"))?;
         output::line(&format!("HTTP        http://{}", addresses.http))?;
@@ -63,6 +65,7 @@ pub(crate) struct Listeners {
 impl Listeners {
     pub(crate) async fn bind(config: &Config) -> engine::Result<Self> {
         config.flight.validate()?;
+        config.http.validate()?;
         Ok(Self {
             flight: bind("flight.listen", &config.flight.listen).await?,
             http: bind("http.listen", &config.http.listen).await?,
@@ -73,8 +76,9 @@ impl Listeners {
         self,
         context: &Context,
         roles: &mut Roles,
+        lake: Lake,
         reader: Reader,
-    ) -> std::io::Result<Addresses> {
+    ) -> anyhow::Result<Addresses> {
         let addresses = Addresses {
             flight: self.flight.local_addr()?,
             http: self.http.local_addr()?,
@@ -90,14 +94,15 @@ impl Listeners {
             }
         }
         let stop = roles.token(Stage::Work);
-        let serving = flight_server::serve(
-            self.flight,
+        let server = flight_server::Server::open(
+            addresses.flight,
             reader.clone(),
-            config.flight.clone(),
+            &config.flight,
             context.clock.clone(),
             stop.clone(),
-        );
-        roles.start("Flight SQL", Stage::Work, serving);
+        )?;
+        let desk = server.desk();
+        roles.start("Flight SQL", Stage::Work, server.serve(self.flight));
         let pinning = {
             let (reader, clock, stop) = (reader.clone(), context.clock.clone(), stop.clone());
             async move {
@@ -106,8 +111,14 @@ impl Listeners {
             }
         };
         roles.start("pins", Stage::Work, pinning);
-        let metrics = context.metrics.clone();
-        let serving = console::serve(self.http, reader, metrics, config.http.clone(), stop);
+        let page = console::Page {
+            desk,
+            lake,
+            clock: context.clock.clone(),
+            source: config.source.clone(),
+            registry: context.metrics.clone(),
+        };
+        let serving = page.serve(self.http, config.http.clone(), stop);
         roles.start("HTTP", Stage::Work, serving);
         Ok(addresses)
     }

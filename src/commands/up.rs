@@ -26,7 +26,7 @@ Example:
   sportlake up
   SPORTLAKE__GENERATOR__DAYS=30 sportlake up")]
 pub(crate) struct Command {
-    /// Serve an address that other machines reach although nobody signs in or nothing is encrypted [flight.insecure]
+    /// Serve an address that other machines reach although nobody signs in or nothing is encrypted [flight.insecure, http.insecure]
     #[arg(long)]
     insecure: bool,
 }
@@ -36,6 +36,7 @@ impl Command {
     /// format, a workbook that cannot be read.
     pub(crate) async fn run(self, mut context: Context) -> anyhow::Result<ExitCode> {
         context.config.flight.insecure |= self.insecure;
+        context.config.http.insecure |= self.insecure;
         let config = &context.config;
         let ports = Ports::bind(&context).await;
         if ports.is_err() && Path::new(&config.lake.uri).exists() {
@@ -50,7 +51,8 @@ impl Command {
         let reader = context.reader(writers.lake.clone())?;
 
         let mut roles = Roles::new();
-        let addresses = listeners.start(&context, &mut roles, reader.clone())?;
+        let addresses =
+            listeners.start(&context, &mut roles, writers.lake.clone(), reader.clone())?;
         let topics = kafka.config.clone();
         if let Some(broker) = kafka.embedded {
             roles.start(

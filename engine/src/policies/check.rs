@@ -167,7 +167,7 @@ impl Checker<'_> {
     async fn item(&mut self, item: &Item) -> Result<()> {
         match item {
             Item::Roles(_) => {}
-            Item::Kill { to } => self.roles(to),
+            Item::Kill { to } | Item::Replay { to } => self.roles(to),
             Item::Schemas { schemas, to } => {
                 for schema in schemas {
                     if !LAYERS.contains(&schema.name.as_str()) {

@@ -33,6 +33,10 @@ pub(crate) struct Granted {
     pub(crate) table: Arc<GuardedTable>,
     /// Columns that are seen as they are stored.
     pub(crate) plain: BTreeSet<String>,
+    /// Columns of which something else is seen.
+    pub(crate) masked: BTreeSet<String>,
+    /// Whether every row and column is seen as it is stored.
+    pub(crate) whole: bool,
 }
 
 /// What one role sees of a table.
@@ -199,6 +203,9 @@ async fn of_table(
         };
         columns.push((value, name.clone()));
     }
+    let given = columns.iter().map(|(_, name)| name.clone());
+    let masked: BTreeSet<String> = given.filter(|name| !plain.contains(name)).collect();
+    let whole = condition.is_none() && plain.len() == schema.fields().len();
     let provider = context
         .catalog(CATALOG)
         .and_then(|catalog| catalog.schema(table.schema()));
@@ -221,6 +228,8 @@ async fn of_table(
         name: table.clone(),
         table: Arc::new(GuardedTable::new(table.clone(), kind, plan, open)),
         plain,
+        masked,
+        whole,
     })
 }
 
@@ -264,6 +273,8 @@ async fn of_totals(
         name: name.clone(),
         table: Arc::new(table),
         plain: BTreeSet::new(),
+        masked: BTreeSet::new(),
+        whole: false,
     }))
 }
 

@@ -28,7 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::config::FlightConfig;
-use crate::server::serve;
+use crate::server::Server;
 use crate::ticket::TicketKey;
 
 type Client = FlightSqlServiceClient<Channel>;
@@ -74,7 +74,8 @@ impl Running {
             ..config
         };
         let clock: Clock = Arc::new(|| chrono::DateTime::UNIX_EPOCH);
-        let served = tokio::spawn(serve(listener, reader, config, clock, shutdown.clone()));
+        let server = Server::open(address, reader, &config, clock, shutdown.clone());
+        let served = tokio::spawn(server.expect("opened").serve(listener));
         let channel = connection(address).await;
         Self {
             client: FlightSqlServiceClient::new(channel.clone()),
