@@ -20,6 +20,8 @@ pub struct HttpConfig {
     pub page_seconds: u64,
     /// Pages that are told of new epochs as they come; others show them when they are loaded again.
     pub max_followers: usize,
+    /// Exports that may run at once; others are told to come back.
+    pub max_exports: usize,
     /// How long requests in flight may take once the process is asked to stop.
     #[serde(skip)]
     pub grace: Duration,
@@ -34,6 +36,7 @@ impl Default for HttpConfig {
             session_hours: 12,
             page_seconds: 30,
             max_followers: 64,
+            max_exports: 4,
             grace: Duration::from_secs(1),
         }
     }

@@ -8,6 +8,7 @@ mod benefits;
 mod chart;
 mod config;
 mod door;
+mod export;
 mod failure;
 mod form;
 mod language;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{HttpConfig, MetricsConfig};
 
+use self::export::Exports;
 use self::live::Followers;
 use self::routes::Service;
 use self::visit::Site;
@@ -68,6 +70,7 @@ impl Page {
             clock: self.clock,
             zone: self.source.zone()?,
             followers: Followers::new(config.max_followers),
+            exports: Exports::new(config.max_exports),
             shutdown: shutdown.clone(),
             config,
         });

@@ -12,7 +12,9 @@ use engine::{Error, ErrorKind, Reader};
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::visit::{Site, Visit};
-use crate::{benefits, door, failure, form, layout, live, login, pipeline, quality, queries, why};
+use crate::{
+    benefits, door, export, failure, form, layout, live, login, pipeline, quality, queries, why,
+};
 
 /// With the address of whoever connects.
 pub(crate) type Service = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
@@ -39,6 +41,7 @@ fn pages(site: Arc<Site>) -> Router {
         .route("/quality/letters", post(quality::letters))
         .route("/queries", get(queries::page))
         .route("/queries/kill", post(queries::kill))
+        .route("/export/{file}", get(export::file))
         .route("/events", get(live::follow))
         .route("/login", get(login::asked).post(login::sent))
         .route("/logout", post(login::left))

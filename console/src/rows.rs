@@ -10,7 +10,7 @@ use arrow::datatypes::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, NaiveDate, Utc};
-use engine::{Error, ErrorKind, Result, Session, TableInfo, TableName};
+use engine::{Answer, Error, ErrorKind, Result, Session, TableInfo, TableName};
 use futures::TryStreamExt;
 use maud::{Markup, Render, html};
 
@@ -109,12 +109,17 @@ impl Select {
         Ok(Some(RecordBatch::try_new(schema, columns)?))
     }
 
-    /// The rows, on the session's epoch and in the visitor's name.
-    pub(crate) async fn rows(&self, visit: &Visit, session: &Session) -> Result<Rows> {
+    /// The rows as they come, on the session's epoch and in the visitor's name.
+    pub(crate) async fn answer(&self, visit: &Visit, session: &Session) -> Result<Answer> {
         let parameters = self.parameters()?;
         let desk = &visit.site.desk;
         let answering = desk.answer(&visit.visitor, &self.sql, parameters, session.epoch());
-        let answer = answering.await?;
+        answering.await
+    }
+
+    /// The rows, on the session's epoch and in the visitor's name.
+    pub(crate) async fn rows(&self, visit: &Visit, session: &Session) -> Result<Rows> {
+        let answer = self.answer(visit, session).await?;
         let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
         let batch = concat_batches(&answer.schema, &batches)?;
         Ok(Rows(batch))

@@ -2,6 +2,7 @@
 
 mod benefits;
 mod browser;
+mod export;
 mod lake;
 mod live;
 mod pipeline;

@@ -12,6 +12,7 @@ use engine::{Clock, Desk, Error, ErrorKind, Lake, Result, Visitor};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HttpConfig;
+use crate::export::Exports;
 use crate::form::Values;
 use crate::language::Language;
 use crate::live::Followers;
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) zone: Tz,
     pub(crate) config: HttpConfig,
     pub(crate) followers: Followers,
+    pub(crate) exports: Exports,
     pub(crate) shutdown: CancellationToken,
 }
 

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::filter::Filter;
 use super::sheet::{left_out, sheet};
 use super::{not_seen, section, sees};
+use crate::export;
 use crate::rows::{Columns, Select, table_of};
 use crate::visit::Visit;
 
@@ -155,6 +156,7 @@ pub(super) async fn list(visit: &Visit, session: &Session, filter: &Filter) -> R
         }
         (sheet(visit, caption, &named.columns, &rows.first(PAGE), None, true))
         (pages(visit, filter, rows.len() > PAGE))
+        (export::links(visit, "gold.eligibilites"))
         (left_out(visit, &columns))
     };
     Ok(section("people", title, &body))

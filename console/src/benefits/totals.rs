@@ -7,6 +7,7 @@ use super::filter::Filter;
 use super::sheet::{label, left_out, sheet, value};
 use super::{not_seen, section};
 use crate::chart;
+use crate::export;
 use crate::rows::{Columns, Rows, Select};
 use crate::visit::Visit;
 
@@ -83,6 +84,7 @@ pub(super) async fn units(visit: &Visit, session: &Session, filter: &Filter) -> 
     );
     let body = html! {
         (sheet(visit, caption, &columns.seen, &rows, extra, false))
+        (export::links(visit, "gold.cout_par_bu"))
         (left_out(visit, &columns))
     };
     Ok(section("units", title, &body))

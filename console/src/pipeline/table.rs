@@ -63,7 +63,10 @@ async fn body(visit: &Visit, name: &str) -> Result<Markup> {
                 }
             }
             @if let Some(explained) = &explained { (refreshed(visit, explained)) }
-            @if let Some(info) = info { (columns(visit, info)) }
+            @if let Some(info) = info {
+            (columns(visit, info))
+            (crate::export::links(visit, &table.to_string()))
+        }
             @match &explained {
                 Some(explained) if whole => { (rules(visit, explained)) (history(visit, explained)) },
                 Some(_) => (note(visit.say(

@@ -1,7 +1,8 @@
 use super::{PASSWORD, Running};
 
 /// Every path that shows something of the lake or does something.
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
+    "/export/silver.employees.csv",
     "/",
     "/why?id=2",
     "/why/2",
