@@ -13,6 +13,7 @@ mod load;
 mod notify;
 mod observability;
 mod outsider;
+mod page;
 mod powerbi;
 mod processes;
 mod project;
