@@ -60,6 +60,5 @@ impl Browser {
             .expect("node runs");
         let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{told}");
-        println!("{told}");
     }
 }

@@ -39,11 +39,11 @@ async fn body(visit: &Visit) -> Result<Option<Markup>> {
     let filter = Filter::read(&visit.values)?;
     let session = visit.site.desk.session(&visit.visitor.principal).await?;
     let manifest = session.manifest();
-    let is_there = |table: &&str| {
+    let is_there = |table: &str| {
         let mut names = manifest.tables.keys().chain(manifest.unbuilt.keys());
-        names.any(|name| name.to_string() == **table)
+        names.any(|name| name.to_string() == table)
     };
-    if !TABLES.iter().any(|table| is_there(&table)) {
+    if !TABLES.iter().any(|table| is_there(table)) {
         return Ok(None);
     }
     let (choices, figures, units, activities, ranking, people, anomalies) = futures::try_join!(

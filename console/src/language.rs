@@ -130,8 +130,8 @@ impl Language {
         let seconds = seconds.max(0);
         let (value, unit) = match seconds {
             ..120 => (seconds, "s"),
-            ..7_200 => (seconds / 60, "min"),
-            ..172_800 => (seconds / 3_600, "h"),
+            120..7_200 => (seconds / 60, "min"),
+            7_200..172_800 => (seconds / 3_600, "h"),
             _ => (seconds / 86_400, self.say("j", "d")),
         };
         format!("{}{HARD_SPACE}{unit}", self.whole(value.into()))

@@ -48,7 +48,7 @@ async fn body(visit: &Visit) -> Result<Markup> {
     let principal = &visit.visitor.principal;
     let session = desk.session(principal).await?;
     let select = Select::new(&WANTED, "system.queries")
-        .then("ORDER BY CASE WHEN state IN ('queued', 'running') THEN 0 ELSE 1 END, started_at DESC LIMIT 100");
+        .then("ORDER BY CASE WHEN state IN ('queued', 'running') THEN 0 ELSE 1 END, started_at DESC LIMIT 50");
     let rows = select.rows(visit, &session).await?;
     let kills_all = desk.reader().may_kill(principal).await?;
     let own = |row: usize| rows.text(row, "user_name") == Some(principal.name());
@@ -58,8 +58,8 @@ async fn body(visit: &Visit) -> Result<Markup> {
         lines.filter(|row| !(own(*row) && rows.text(*row, "statement") == Some(select.text())));
     let lines: Vec<usize> = lines.collect();
     let caption = visit.say(
-        "Les 100 dernières requêtes, celles en cours d'abord",
-        "The last 100 queries, those that run first",
+        "Les 50 dernières requêtes, celles en cours d'abord",
+        "The last 50 queries, those that run first",
     );
     let table = html! {
         table {

@@ -175,6 +175,12 @@ impl Rows {
         Self(self.0.slice(0, count.min(self.len())))
     }
 
+    /// Whether a column is not there, or has a row without a value.
+    pub(crate) fn lacks(&self, name: &str) -> bool {
+        let column = self.0.column_by_name(name);
+        column.is_none_or(|column| column.null_count() > 0)
+    }
+
     fn column(&self, row: usize, name: &str) -> Option<&ArrayRef> {
         let column = self.0.column_by_name(name)?;
         (row < self.len() && column.is_valid(row)).then_some(column)

@@ -129,7 +129,7 @@ fn formulas(visit: &Visit, why: &Why) -> Markup {
 
 fn of_formula(formula: &Formula) -> Markup {
     html! {
-        details.formula {
+        details.formula open[formula.column.starts_with("montant")] {
             summary { code { (formula.column) } }
             pre tabindex="0" { code { (formula.expression) } }
             @if !formula.parts.is_empty() {

@@ -65,7 +65,7 @@ async fn body(visit: &Visit, session: &Session, filter: &Filter) -> Result<Marku
                 "These figures are of all units.",
             )))
         }
-        (left_out(visit, &columns))
+        (left_out(visit, &columns, &rows))
     })
 }
 

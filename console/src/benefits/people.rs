@@ -52,7 +52,7 @@ impl Named {
             let seen = |column: &&str| {
                 info.arrow.field_with_name(column).is_ok() && !info.masked.contains(*column)
             };
-            ["id", "nom", "prenom"].iter().all(|column| seen(&column))
+            ["id", "nom", "prenom"].iter().all(seen)
         });
         if !names || !seen.contains(&"employee_id") {
             return Self {
@@ -107,7 +107,7 @@ pub(super) async fn ranking(visit: &Visit, session: &Session, filter: &Filter) -
     let links = sees(session, "gold.eligibilites");
     let body = html! {
         (sheet(visit, caption, &named.columns, &rows, None, links))
-        (left_out(visit, &columns))
+        (left_out(visit, &columns, &rows))
     };
     Ok(section("ranking", title, &body))
 }
@@ -127,7 +127,7 @@ pub(super) async fn anomalies(visit: &Visit, session: &Session, filter: &Filter)
     let links = sees(session, "gold.eligibilites");
     let body = html! {
         (sheet(visit, caption, &columns.seen, &rows, None, links))
-        (left_out(visit, &columns))
+        (left_out(visit, &columns, &rows))
     };
     Ok(section("anomalies", title, &body))
 }
@@ -157,7 +157,7 @@ pub(super) async fn list(visit: &Visit, session: &Session, filter: &Filter) -> R
         (sheet(visit, caption, &named.columns, &rows.first(PAGE), None, true))
         (pages(visit, filter, rows.len() > PAGE))
         (export::links(visit, "gold.eligibilites"))
-        (left_out(visit, &columns))
+        (left_out(visit, &columns, &rows))
     };
     Ok(section("people", title, &body))
 }

@@ -127,15 +127,17 @@ fn cell(visit: &Visit, rows: &Rows, row: usize, column: &str, links: bool) -> Ma
 }
 
 /// The columns that were left out or masked, said.
-pub(super) fn left_out(visit: &Visit, columns: &Columns) -> Markup {
-    if columns.left_out.is_empty() {
-        return html! {};
-    }
-    let names: Vec<&str> = columns
+pub(super) fn left_out(visit: &Visit, columns: &Columns, rows: &Rows) -> Markup {
+    let missing: Vec<&str> = columns
         .left_out
         .iter()
-        .map(|column| label(visit, column))
+        .copied()
+        .filter(|column| rows.lacks(column))
         .collect();
+    if missing.is_empty() {
+        return html! {};
+    }
+    let names: Vec<&str> = missing.iter().map(|column| label(visit, column)).collect();
     let names = names.join(", ");
     let text = match visit.language {
         crate::language::Language::French => {

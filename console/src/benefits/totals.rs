@@ -56,7 +56,7 @@ pub(super) async fn figures(visit: &Visit, session: &Session, filter: &Filter) -
                 }
             }
         }
-        (left_out(visit, &columns))
+        (left_out(visit, &columns, &rows))
     };
     Ok(section("figures", title, &body))
 }
@@ -85,7 +85,7 @@ pub(super) async fn units(visit: &Visit, session: &Session, filter: &Filter) -> 
     let body = html! {
         (sheet(visit, caption, &columns.seen, &rows, extra, false))
         (export::links(visit, "gold.cout_par_bu"))
-        (left_out(visit, &columns))
+        (left_out(visit, &columns, &rows))
     };
     Ok(section("units", title, &body))
 }

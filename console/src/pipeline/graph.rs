@@ -15,7 +15,7 @@ const DOWN: usize = 14;
 const MARGIN: usize = 4;
 
 /// Characters of a name that fit into its box.
-const LONGEST_NAME: usize = 25;
+const LONGEST_NAME: usize = 26;
 
 /// Where a table stands: its column and its line.
 type Place = (usize, usize);
@@ -91,6 +91,22 @@ fn placed<'a>(tables: &BTreeMap<&'a TableName, &TableState>) -> BTreeMap<&'a Tab
             break;
         }
     }
+    // What reads nothing stands beside the first that reads it.
+    let first_reader = |name: &TableName| {
+        let readers = tables
+            .iter()
+            .filter(|(_, state)| state.inputs.contains_key(name));
+        readers
+            .filter_map(|(reader, _)| depths.get(reader))
+            .min()
+            .copied()
+    };
+    let begun: Vec<(&TableName, usize)> = tables
+        .iter()
+        .filter(|(_, state)| state.inputs.is_empty())
+        .filter_map(|(name, _)| Some((*name, first_reader(name)?.saturating_sub(1))))
+        .collect();
+    depths.extend(begun);
     let mut columns: BTreeMap<usize, Vec<&TableName>> = BTreeMap::new();
     for (name, depth) in depths {
         columns.entry(depth).or_default().push(name);

@@ -131,7 +131,7 @@ fn columns(visit: &Visit, info: &TableInfo) -> Markup {
                             (field.name())
                             @if info.key.contains(field.name()) { " " span.badge.plain { (visit.say("clé", "key")) } }
                         }
-                        td { code { (engine::sql_type_name(field.data_type())) } }
+                        td.type { code { (engine::sql_type_name(field.data_type())) } }
                         td {
                             @if info.masked.contains(field.name()) { span.badge.plain { (visit.say("masquée", "masked")) } " " }
                             @if let Some(note) = info.column_notes.get(field.name()) { span lang="fr" { (note) } }

@@ -107,7 +107,6 @@ async function opened(browser) {
   const page = await open(browser);
   await page.goto(base, { waitUntil: "load" });
   const why = await page.$eval("#people a[href^='/why/']", (link) => new URL(link.href).pathname);
-  await firstPaint(page);
   await keyboard(page);
   await live(page);
   await withoutScript(page);
@@ -128,6 +127,7 @@ async function signedIn(browser) {
     await Promise.all([page.waitForNavigation({ waitUntil: "load" }), page.click(".sign-in button")]);
     check(new URL(page.url()).pathname === where, `signing in leads to ${page.url()}`);
   }
+  await firstPaint(page);
   for (const path of PATHS) await looked(page, path, `${user}-${path.split("/").filter(Boolean).join("-") || "benefits"}`);
   await page.goto(base, { waitUntil: "load" });
   await Promise.all([page.waitForNavigation({ waitUntil: "load" }), page.click(".who button")]);
