@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) database: source::SourceSection,
     pub(crate) upkeep: engine::UpkeepConfig,
     pub(crate) kafka: changes::KafkaConfig,
+    pub(crate) topics: sources::topics::TopicsConfig,
     pub(crate) broker: sources::broker::BrokerConfig,
     pub(crate) cdc: sources::cdc::CdcConfig,
     pub(crate) generator: sources::generator::GeneratorConfig,

@@ -9,4 +9,5 @@ mod doors;
 )]
 #[path = "../cdc/java.rs"]
 mod java;
+mod layout;
 mod secured;
