@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     Context, apply, cdc, check, commute, completions, dlq, expectations, explain, export, generate,
     hr, ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test,
-    up, user, validate, why,
+    topics, up, user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -60,6 +60,7 @@ pub(crate) enum Command {
     Generate(generate::Command),
     Commute(commute::Command),
     Cdc(cdc::Command),
+    Topics(topics::Command),
     Ingest(ingest::Command),
     Maintain(maintain::Command),
     Serve(serve::Command),
@@ -105,6 +106,7 @@ impl Command {
             Self::Generate(command) => command.run(context).await,
             Self::Commute(command) => Box::pin(command.run(context)).await,
             Self::Cdc(command) => command.run(context).await,
+            Self::Topics(command) => command.run(context).await,
             Self::Ingest(command) => command.run(context).await,
             Self::Maintain(command) => command.run(context).await,
             Self::Serve(command) => command.run(context).await,

@@ -21,6 +21,7 @@ pub(crate) mod serve;
 pub(crate) mod sources;
 pub(crate) mod status;
 pub(crate) mod test;
+pub(crate) mod topics;
 pub(crate) mod up;
 pub(crate) mod user;
 pub(crate) mod validate;

@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) database: source::SourceSection,
     pub(crate) upkeep: engine::UpkeepConfig,
     pub(crate) kafka: changes::KafkaConfig,
+    pub(crate) topics: sources::topics::TopicsConfig,
     pub(crate) broker: sources::broker::BrokerConfig,
     pub(crate) cdc: sources::cdc::CdcConfig,
     pub(crate) generator: sources::generator::GeneratorConfig,
@@ -87,9 +88,9 @@ fn compose(
     text: &str,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Config> {
-    if let Err(error) = toml::from_str::<Config>(text) {
-        return Err(problem::in_file(name, text, &error));
-    }
+    let alone =
+        toml::from_str::<Config>(text).map_err(|error| problem::in_file(name, text, &error))?;
+    alone.kafka.check_file().map_err(of_kafka)?;
     let mut table: toml::Table =
         toml::from_str(text).map_err(|error| problem::in_file(name, text, &error))?;
     overlay::apply(&mut table, variables)?;
@@ -97,15 +98,16 @@ fn compose(
         Error::invalid("the configuration and its environment variables do not fit together")
             .caused_by(error)
     })?;
-    config
-        .kafka
-        .validate()
-        .map_err(|error| Error::invalid("the section [kafka] is not valid").caused_by(error))?;
+    config.kafka.validate().map_err(of_kafka)?;
     config.source = config.database.times();
     config.upkeep.validate()?;
     config.refresh.upkeep.clone_from(&config.upkeep);
     config.ingest.upkeep.clone_from(&config.upkeep);
     Ok(config)
+}
+
+fn of_kafka(error: changes::Error) -> Error {
+    Error::invalid("the section [kafka] is not valid").caused_by(error)
 }
 
 #[cfg(test)]

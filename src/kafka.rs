@@ -29,7 +29,7 @@ impl Kafka {
     pub(crate) async fn own(config: &Config, clock: &Clock) -> anyhow::Result<Self> {
         if !config.kafka.is_embedded() {
             return Ok(Self {
-                config: config.kafka.clone(),
+                config: config.kafka.with_secrets()?,
                 embedded: None,
             });
         }

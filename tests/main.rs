@@ -1,6 +1,7 @@
 //! The suites that cross crates, in one binary: each link of DataFusion costs seconds.
 
 mod broker;
+mod capture;
 mod cli;
 mod client_sign_in;
 mod conformance;
@@ -14,6 +15,12 @@ mod notify;
 mod observability;
 mod outsider;
 mod page;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the capture, which use more of it"
+)]
+#[path = "../sources/tests/cdc/postgres.rs"]
+mod postgres;
 mod powerbi;
 mod processes;
 mod project;

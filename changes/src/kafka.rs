@@ -1,7 +1,15 @@
+mod diagnosis;
+mod security;
+
+use std::path::PathBuf;
+
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
+pub use self::diagnosis::diagnose;
+pub use self::security::{Compression, Mechanism, Security};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// `[kafka]` of the configuration: where the topics are.
 #[derive(Debug, Clone, Deserialize)]
@@ -11,6 +19,26 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// First part of the names of the topics that the embedded sources write.
     pub prefix: String,
+    /// What the brokers' listener speaks.
+    pub security: Security,
+    /// How the password is proven.
+    pub sasl_mechanism: Mechanism,
+    pub username: String,
+    /// From the environment alone.
+    pub password: Secret,
+    /// File whose first line is the password.
+    pub password_file: PathBuf,
+    /// Certificates of the authorities to trust, PEM; empty = those of the machine.
+    pub ca_file: PathBuf,
+    /// Our certificate and its key, PEM.
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    /// From the environment alone.
+    pub key_password: Secret,
+    /// File whose first line is the key's password.
+    pub key_password_file: PathBuf,
+    /// How what is written is compressed.
+    pub compression: Compression,
 }
 
 impl Default for KafkaConfig {
@@ -18,6 +46,17 @@ impl Default for KafkaConfig {
         Self {
             brokers: "embedded".to_owned(),
             prefix: "sportsdata".to_owned(),
+            security: Security::default(),
+            sasl_mechanism: Mechanism::default(),
+            username: String::new(),
+            password: Secret::default(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            certificate_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            key_password: Secret::default(),
+            key_password_file: PathBuf::new(),
+            compression: Compression::default(),
         }
     }
 }
@@ -55,7 +94,40 @@ impl KafkaConfig {
             return Err(Error::invalid("kafka.brokers is empty")
                 .hint("Write \"embedded\", or host:port of your brokers."));
         }
+        security::check(self)
+    }
+
+    /// Refuses passwords in the text of a configuration file, which is read by many and kept in version control.
+    pub fn check_file(&self) -> Result<()> {
+        for (key, secret) in [
+            ("password", &self.password),
+            ("key_password", &self.key_password),
+        ] {
+            if !secret.is_empty() {
+                let variable = format!("SPORTLAKE__KAFKA__{}", key.to_uppercase());
+                let message = format!("kafka.{key} is written in the configuration");
+                return Err(Error::invalid(message).hint(format!(
+                    "Give it in the environment, as {variable}, or name a file whose first line it is in kafka.{key}_file."
+                )));
+            }
+        }
         Ok(())
+    }
+
+    /// This configuration with its passwords read from their files. Every file that is named must be there.
+    pub fn with_secrets(&self) -> Result<Self> {
+        security::files_are_there(self)?;
+        Ok(Self {
+            password: security::secret("password_file", &self.password, &self.password_file)?,
+            password_file: PathBuf::new(),
+            key_password: security::secret(
+                "key_password_file",
+                &self.key_password,
+                &self.key_password_file,
+            )?,
+            key_password_file: PathBuf::new(),
+            ..self.clone()
+        })
     }
 
     /// The one place where rdkafka's settings are chosen.
@@ -66,10 +138,12 @@ impl KafkaConfig {
             .set("client.id", "sportlake")
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
             .set("reconnect.backoff.max.ms", "2000");
+        security::apply(self, &mut client);
         match purpose {
             Purpose::Produce => client
                 .set("enable.idempotence", "true")
                 .set("linger.ms", "5")
+                .set("compression.codec", self.compression.name())
                 .set("queue.buffering.max.kbytes", "65536")
                 .set("message.timeout.ms", "60000"),
             Purpose::Consume => client
@@ -91,3 +165,6 @@ impl KafkaConfig {
         client
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,15 @@ mod clock;
 mod envelope;
 mod error;
 mod kafka;
+mod secret;
 mod topic;
 mod writer;
 
 pub use clock::Clock;
 pub use envelope::{CommitPosition, Envelope, EnvelopeFault, Op};
 pub use error::{Error, ErrorKind, Result};
-pub use kafka::{KafkaConfig, Purpose};
+pub use kafka::{Compression, KafkaConfig, Mechanism, Purpose, Security, diagnose};
+pub use secret::Secret;
 pub use topic::{Topic, TopicPattern};
 pub use writer::{Change, ChangeEvent, SourceTable};
 

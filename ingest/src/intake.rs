@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use changes::Topic;
+use changes::{KafkaConfig, Topic, diagnose};
 use engine::bronze::BronzeTable;
 use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc};
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::budget::Budget;
 use crate::client::Client;
-use crate::error::is_transient;
+use crate::error::{from_changes, is_transient};
 use crate::progress::Progress;
 use crate::reader::Assignment;
 use crate::topics::{self, Discovery, Watermarks};
@@ -21,6 +21,7 @@ use crate::upkeep::Order;
 use crate::writer::{Flush, QUEUED_CUTS, Writer};
 
 pub(crate) struct Intake {
+    pub(crate) kafka: KafkaConfig,
     pub(crate) client: Arc<Client>,
     pub(crate) lake: Lake,
     pub(crate) lease: Lease,
@@ -36,6 +37,8 @@ pub(crate) struct Intake {
     /// Topics that have a writer.
     pub(crate) written: BTreeSet<Topic>,
     pub(crate) waiting: bool,
+    /// Whether the brokers ever let this client in.
+    pub(crate) let_in: bool,
     /// What writes each table, while it is read.
     pub(crate) flushes: BTreeMap<String, mpsc::WeakSender<Flush>>,
     pub(crate) budget: Budget,
@@ -50,6 +53,7 @@ impl Intake {
     pub(crate) async fn look(&mut self) -> Result<()> {
         match self.try_look().await {
             Ok(()) => {
+                self.let_in = true;
                 if std::mem::take(&mut self.waiting) {
                     info!("topics are listed again");
                 }
@@ -58,11 +62,25 @@ impl Intake {
             Err(error) if is_transient(&error) => {
                 if !self.waiting {
                     self.waiting = true;
-                    warn!(%error, "looking for topics failed: trying again");
+                    let error = self.why(error).await?;
+                    let hint = error.hint_text();
+                    warn!(%error, hint, "looking for topics failed: trying again");
                 }
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What is behind an answer that did not come. Who was never let in is refused for good.
+    async fn why(&self, error: Error) -> Result<Error> {
+        let kafka = self.kafka.clone();
+        match blocking(move || Ok(diagnose(&kafka))).await? {
+            Some(why) if !self.let_in && why.kind() != changes::ErrorKind::Unavailable => {
+                Err(from_changes(why))
+            }
+            Some(why) => Ok(from_changes(why)),
+            None => Ok(error),
         }
     }
 

@@ -62,7 +62,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Reads topics into bronze until `shutdown`, then commits what was read and returns.
 ///
 /// `wake` is notified after each commit. A broker or a lake that is away is waited for. Errors are final: stored
-/// offsets outside a topic (`Corrupt`), offsets moved by another writer or two topics of one table (`Conflict`).
+/// offsets outside a topic (`Corrupt`), offsets moved by another writer or two topics of one table (`Conflict`), brokers
+/// that refuse this client from the start (`Unauthenticated`).
 pub async fn run(
     kafka: KafkaConfig,
     lake: Lake,
@@ -100,6 +101,7 @@ pub async fn run(
     let mut reading = spawn_blocking(move || reader.run());
     let lag = tokio::spawn(lag::watch(Arc::clone(&client), progress.clone()));
     let mut intake = Intake {
+        kafka,
         client: Arc::clone(&client),
         requests: Requests::new(&lake, Role::Ingest),
         lake,
@@ -118,6 +120,7 @@ pub async fn run(
         writers: JoinSet::new(),
         written: BTreeSet::new(),
         waiting: false,
+        let_in: false,
         flushes: BTreeMap::new(),
         budget,
         upkeep: config.upkeep.clone(),

@@ -74,7 +74,12 @@ impl Follower {
             match follower.partitions() {
                 Ok(partitions) if !partitions.is_empty() => return Ok(Some(follower)),
                 Ok(_) if !waiting => info!(topic = %follower.topic, "waits for the topic"),
-                Err(error) if !waiting => warn!(%error, "waits for the brokers"),
+                Err(error) if !waiting => {
+                    let why = changes::diagnose(kafka);
+                    let hint = why.as_ref().and_then(|why| why.hint_text());
+                    let why = why.as_ref().map(ToString::to_string);
+                    warn!(%error, why, hint, "waits for the brokers");
+                }
                 _ => {}
             }
             waiting = true;

@@ -6,6 +6,7 @@
 mod capture;
 mod catalogue;
 mod config;
+mod description;
 mod envelope;
 mod kind;
 mod metrics;
@@ -18,6 +19,6 @@ mod stream;
 mod table;
 mod text;
 
-pub use capture::{CdcOptions, Plan, PlannedTable, Progress, Report, plan, run};
-pub use config::CdcConfig;
+pub use capture::{Action, CdcOptions, Plan, PlannedTable, Progress, Report, plan, run};
+pub use config::{CdcConfig, Enabled};
 pub use kind::{Decimals, Times};

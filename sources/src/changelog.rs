@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use changes::{Envelope, Error, ErrorKind, KafkaConfig, Op, Purpose, Result};
+use changes::{Envelope, Error, ErrorKind, KafkaConfig, Op, Purpose, Result, diagnose};
 use rdkafka::Message;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -139,7 +139,9 @@ pub(crate) fn read(
     let mut ends = BTreeMap::new();
     let mut whole = BTreeMap::new();
     let mut assignment = TopicPartitionList::new();
-    for partition in partitions(&consumer, name).map_err(&failed)? {
+    let partitions = partitions(&consumer, name)
+        .map_err(|error| diagnose(kafka).unwrap_or_else(|| failed(error)))?;
+    for partition in partitions {
         let (low, high) = consumer
             .fetch_watermarks(name, partition, PATIENCE)
             .map_err(&failed)?;
@@ -187,7 +189,7 @@ pub(crate) fn read(
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE / 3)?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
         return Ok(Vec::new());
     };

@@ -105,7 +105,7 @@ impl Publisher {
         if is_full && before > 0 {
             return Ok(false);
         }
-        Err(not_delivered(topic, error))
+        Err(not_delivered(topic.topic.as_str(), error))
     }
 
     /// Waits until every message is acknowledged; the first failure since the last call, if there was one.
@@ -118,7 +118,7 @@ impl Publisher {
     pub(crate) fn failure(&self, topic: &SourceTopic) -> Result<()> {
         match self.deliveries.0.failed.lock().take() {
             None => Ok(()),
-            Some(error) => Err(not_delivered(topic, error)),
+            Some(error) => Err(not_delivered(topic.topic.as_str(), error)),
         }
     }
 
@@ -187,9 +187,38 @@ impl ProducerContext for Deliveries {
     }
 }
 
-fn not_delivered(topic: &SourceTopic, error: KafkaError) -> Error {
-    let message = format!("could not deliver a change event to \"{}\"", topic.topic);
-    Error::new(ErrorKind::Unavailable, message)
-        .hint("Check that the brokers at kafka.brokers are reachable.")
-        .caused_by(error)
+/// The message itself stays out of the error: it holds personal data.
+pub(crate) fn not_delivered(topic: &str, error: KafkaError) -> Error {
+    let code = error.rdkafka_error_code();
+    let (kind, hint) = match code {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => (
+            ErrorKind::InvalidRequest,
+            "Raise message.max.bytes of the brokers and max.message.bytes of the topic, or leave the large column out of the publication.",
+        ),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ) => (
+            ErrorKind::PermissionDenied,
+            "Let this client write the topic.",
+        ),
+        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => (
+            ErrorKind::NotFound,
+            "Create the topic: sportlake topics create, or cdc.create_topics = true for those of the capture.",
+        ),
+        Some(RDKafkaErrorCode::InvalidRecord) => (
+            ErrorKind::InvalidRequest,
+            "A compacted topic takes no message without a key, as that of a TRUNCATE: leave its cleanup.policy at delete, or set publish = 'insert, update, delete' for the publication.",
+        ),
+        _ => (
+            ErrorKind::Unavailable,
+            "Check that the brokers at kafka.brokers are reachable.",
+        ),
+    };
+    Error::new(
+        kind,
+        format!("could not deliver a change event to \"{topic}\""),
+    )
+    .hint(hint)
+    .caused_by(error)
 }

@@ -1,18 +1,23 @@
+//! The topics that are written: their names, and how they are made.
+
+mod cluster;
+mod config;
+mod layout;
+
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
 
-use changes::{Error, ErrorKind, KafkaConfig, Purpose, Result, SourceTable, Topic};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic};
+use rdkafka::admin::{NewTopic, TopicReplication};
 
-use crate::changelog::blocking;
+pub(crate) use self::cluster::{Cluster, Seen};
+pub use self::config::{Override, Policy, TopicsConfig};
+pub use self::layout::{
+    CreateOptions, Described, Difference, Remedy, TopicPlan, create, describe, list,
+};
 
 /// The database that the embedded sources stand for.
 const DATABASE: &str = "sportsdb";
 const SCHEMA: &str = "public";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A topic the embedded sources write, and the table whose changes it carries.
 #[derive(Debug, Clone)]
@@ -72,78 +77,38 @@ impl SourceTopic {
 
 /// Creates the topics of the embedded sources that do not exist.
 pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .client(&Purpose::Administer)
-        .create()
-        .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
-    let admin = Arc::new(admin);
+    let cluster = Cluster::connect(kafka)?;
     // Looking first spares those whose topics exist the right to create them.
-    let existing = existing(Arc::clone(&admin)).await?;
+    let seen = cluster.look().await?;
     let topics = SourceTopic::all(kafka)?;
     let missing: Vec<NewTopic<'_>> = topics
         .iter()
-        .filter(|topic| !existing.contains(topic.topic.as_str()))
+        .filter(|topic| !seen.topics.contains_key(topic.topic.as_str()))
         .map(|topic| {
             let replication = TopicReplication::Fixed(1);
             NewTopic::new(topic.topic.as_str(), topic.partitions, replication)
         })
         .collect();
-    if missing.is_empty() {
-        return Ok(());
+    match missing.is_empty() {
+        true => Ok(()),
+        false => cluster.create(&missing).await,
     }
-    let options = AdminOptions::new()
-        .request_timeout(Some(PATIENCE))
-        .operation_timeout(Some(PATIENCE));
-    let results = admin
-        .create_topics(&missing, &options)
-        .await
-        .map_err(unreachable)?;
-    for result in results {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => {
-                let message = format!("could not create topic \"{topic}\"");
-                return Err(Error::new(ErrorKind::Unavailable, message).caused_by(code));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn existing(admin: Arc<AdminClient<DefaultClientContext>>) -> Result<BTreeSet<String>> {
-    blocking(move || {
-        let metadata = admin.inner().fetch_metadata(None, PATIENCE);
-        let metadata = metadata.map_err(unreachable)?;
-        let topics = metadata.topics().iter();
-        Ok(topics.map(|topic| topic.name().to_owned()).collect())
-    })
-    .await
-}
-
-fn unreachable(error: KafkaError) -> Error {
-    Error::new(ErrorKind::Unavailable, "could not create the topics")
-        .hint("Check that the brokers at kafka.brokers are reachable.")
-        .caused_by(error)
 }
 
 /// Creates the topics that do not exist, with as many partitions as the brokers choose, or says which are missing.
+/// Returns those that were not there.
 pub(crate) async fn ensure_named(
-    kafka: &KafkaConfig,
+    cluster: &Cluster,
+    seen: &Seen,
     names: Vec<String>,
     create: bool,
-) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .client(&Purpose::Administer)
-        .create()
-        .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
-    let admin = Arc::new(admin);
-    let existing = existing(Arc::clone(&admin)).await?;
-    let missing: Vec<String> = names
+) -> Result<BTreeSet<String>> {
+    let missing: BTreeSet<String> = names
         .into_iter()
-        .filter(|name| !existing.contains(name))
+        .filter(|name| !seen.topics.contains_key(name))
         .collect();
     let Some(first) = missing.first() else {
-        return Ok(());
+        return Ok(missing);
     };
     if !create {
         return Err(Error::new(
@@ -157,29 +122,6 @@ pub(crate) async fn ensure_named(
         .iter()
         .map(|name| NewTopic::new(name, of_the_broker, TopicReplication::Fixed(of_the_broker)))
         .collect();
-    let options = AdminOptions::new()
-        .request_timeout(Some(PATIENCE))
-        .operation_timeout(Some(PATIENCE));
-    for result in admin
-        .create_topics(&topics, &options)
-        .await
-        .map_err(unreachable)?
-    {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => {
-                let (kind, hint) = match code {
-                    RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::ClusterAuthorizationFailed => (
-                        ErrorKind::PermissionDenied,
-                        "Let this client create topics, or create it yourself and set cdc.create_topics = false.",
-                    ),
-                    _ => (ErrorKind::Unavailable, "Create it on the brokers yourself."),
-                };
-                let message = format!("could not create topic \"{topic}\"");
-                return Err(Error::new(kind, message).hint(hint).caused_by(code));
-            }
-        }
-    }
-    Ok(())
+    cluster.create(&topics).await?;
+    Ok(missing)
 }

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use changes::Error;
 use clap::Args;
-use sources::cdc::{self, CdcOptions, Plan, Progress};
+use sources::cdc::{self, Action, CdcOptions, Plan, Progress};
 use sources::postgres::Address;
 
 use super::Context;
@@ -45,7 +45,9 @@ impl Command {
         };
         if self.dry_run {
             let (kafka, config) = (&context.config.kafka, &context.config.cdc);
-            let planning = async { anyhow::Ok(cdc::plan(kafka, &address, config, options).await?) };
+            let clock = &context.clock;
+            let planning =
+                async { anyhow::Ok(cdc::plan(kafka, &address, config, options, clock).await?) };
             let plan = context.shutdown.or_cancelled(planning).await?;
             self.print(&plan)?;
             return Ok(ExitCode::SUCCESS);
@@ -95,13 +97,12 @@ impl Command {
                 } else {
                     table.rows.to_string()
                 };
-                let action = if table.load { "load" } else { "go on" };
-                vec![
-                    table.table.clone(),
-                    table.topic.clone(),
-                    rows,
-                    action.to_owned(),
-                ]
+                let action = match &table.action {
+                    Action::Load => "load".to_owned(),
+                    Action::GoOn => "go on".to_owned(),
+                    Action::Skip(reason) => format!("pass over: {reason}"),
+                };
+                vec![table.table.clone(), table.topic.clone(), rows, action]
             })
             .collect();
         output::table(

@@ -1,4 +1,5 @@
 mod banner;
+mod capture;
 mod feed;
 mod progress;
 
@@ -11,6 +12,7 @@ use clap::Args;
 use engine::{Lake, Lease, Role};
 use tokio::sync::{Notify, watch};
 
+use self::capture::Capture;
 use self::feed::Feed;
 use self::progress::Watch;
 use super::serve::Listeners;
@@ -47,6 +49,7 @@ impl Command {
         let writers = Writers::open(config).await?;
         let telling = notify::Role::prepare(&context)?;
         let feed = Feed::prepare(&context, &kafka.config)?;
+        let capture = Capture::prepare(&context, &kafka.config)?;
         let (told, first_load) = watch::channel(None);
         let reader = context.reader(writers.lake.clone())?;
 
@@ -69,6 +72,10 @@ impl Command {
         if let Some(feed) = feed {
             let feeding = feed.run(roles.token(Stage::Source), told);
             roles.start("sources", Stage::Source, feeding);
+        }
+        if let Some(capture) = capture {
+            let stop = roles.token(Stage::Source);
+            roles.start("cdc", Stage::Source, capture.run(stop));
         }
         banner::print(config, &addresses, &topics)?;
         // The watch's end is nobody's concern, so it is no role.

@@ -1,6 +1,6 @@
-use std::fmt;
 use std::path::{Path, PathBuf};
 
+use changes::Secret;
 use serde::Deserialize;
 use sources::postgres::Address;
 
@@ -36,23 +36,12 @@ impl SourceSection {
 
     /// The configured PostgreSQL, if there is one.
     pub(crate) fn postgres(&self) -> changes::Result<Option<Address>> {
-        if self.postgres.0.is_empty() {
+        if self.postgres.is_empty() {
             return Ok(None);
         }
         let file =
             Some(self.postgres_password_file.as_path()).filter(|file| *file != Path::new(""));
-        Address::parse(&self.postgres.0, file).map(Some)
-    }
-}
-
-/// A text that may hold a password, and so is never shown.
-#[derive(Clone, Default, Deserialize)]
-#[serde(transparent)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "\"\"" } else { "\"..\"" })
+        Address::parse(self.postgres.reveal(), file).map(Some)
     }
 }
 

@@ -122,3 +122,15 @@ fn an_empty_list_of_brokers_is_refused() {
     let (message, _) = refused("[kafka]\nbrokers = \"\"\n", &[]);
     assert_eq!(message, "the section [kafka] is not valid");
 }
+
+#[test]
+fn a_password_of_kafka_comes_from_the_environment_alone() {
+    let file = "[kafka]\nbrokers = \"k:9092\"\nsecurity = \"sasl_ssl\"\nsasl_mechanism = \"PLAIN\"\nusername = \"u\"\n";
+    let secret = ("SPORTLAKE__KAFKA__PASSWORD", "12345");
+    let config = check(file, &[secret]).expect("valid");
+    assert_eq!(config.kafka.password.reveal(), "12345");
+    assert!(!format!("{config:?}").contains("12345"));
+    let written = format!("{file}password = \"open-sesame\"\n");
+    let error = check(&written, &[]).expect_err("in the file");
+    assert!(!format!("{error:?}").contains("open-sesame"), "{error:?}");
+}

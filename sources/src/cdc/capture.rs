@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use changes::{Clock, Error, ErrorKind, KafkaConfig, Result};
@@ -10,10 +11,11 @@ use super::metrics;
 use super::sink::Sink;
 use super::slot::{self, Slot};
 use super::snapshot::Load;
-use super::state::State;
+use super::state::{self, Route, State};
 use super::stream::{End, Stream};
-use crate::postgres::{Address, Connection, Replication, literal, quoted, sqlstate};
-use crate::topics;
+use super::table::Table;
+use crate::postgres::{Address, Connection, Lsn, Replication, literal, quoted, sqlstate};
+use crate::topics::{self, Cluster};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CdcOptions {
@@ -50,10 +52,18 @@ pub struct Plan {
 pub struct PlannedTable {
     pub table: String,
     pub topic: String,
-    /// About how many rows there are.
+    /// About how many rows there are; below 0 where PostgreSQL has not counted yet.
     pub rows: i64,
-    /// Whether its rows are to be loaded.
-    pub load: bool,
+    pub action: Action,
+}
+
+/// What a start would do with a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Load,
+    GoOn,
+    /// It cannot be captured as it is; the reason.
+    Skip(String),
 }
 
 /// Pauses between two tries to connect again.
@@ -73,6 +83,7 @@ pub async fn run(
     tell: impl Fn(Progress) + Send + Sync,
 ) -> Result<Report> {
     config.validate()?;
+    let _alone = state::hold(&config.state)?;
     let mut capture = Capture {
         kafka,
         address,
@@ -82,9 +93,13 @@ pub async fn run(
         tell: &tell,
         report: Report::default(),
         following: false,
+        passed_over: BTreeMap::new(),
     };
     if options.new_generation {
-        capture.begin_generation().await?;
+        tokio::select! {
+            begun = capture.begin_generation() => begun?,
+            () = shutdown.cancelled() => return Ok(capture.report),
+        }
     }
     let mut pause = PAUSE;
     loop {
@@ -124,7 +139,7 @@ async fn capture_stops(shutdown: &CancellationToken) {
     tokio::time::sleep(GRACE).await;
 }
 
-fn may_pass(error: &Error) -> bool {
+pub(super) fn may_pass(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Unavailable | ErrorKind::DeadlineExceeded
@@ -137,29 +152,32 @@ pub async fn plan(
     address: &Address,
     config: &CdcConfig,
     options: CdcOptions,
+    clock: &Clock,
 ) -> Result<Plan> {
     config.validate()?;
     let mut control = Connection::connect(address).await?;
     catalogue::check_server(&mut control).await?;
     let published = catalogue::published(&mut control, &config.publication).await?;
-    catalogue::check_identity(&mut control, &published).await?;
     let mut replicating = Connection::replicating(address).await?;
-    let source = slot::identify(&mut replicating).await?;
-    let state = State::open(&config.state)?;
-    let slot = match options.new_generation {
-        true => None,
-        false => {
-            let slot = slot::find(&mut control, &config.slot).await?;
-            slot::check_continuity(&state, config, &source, slot.as_ref())?;
-            slot
-        }
+    let route = route(kafka, config, slot::identify(&mut replicating).await?, None);
+    let (state, slot) = if options.new_generation {
+        (State::next(&config.state, seconds(clock)), None)
+    } else {
+        let state = State::open(&config.state)?;
+        let slot = slot::find(&mut control, &config.slot).await?;
+        state.check(&route, slot.is_some())?;
+        (state, slot)
     };
+    let choice = choose(&mut control, published, &state, &kafka.prefix, config).await?;
     let mut tables = Vec::new();
-    for published in &published {
-        let table = catalogue::current(&mut control, published, &kafka.prefix, config).await?;
+    for (published, table) in &choice.usable {
+        let action = match state.loaded(published) {
+            Some(_) => Action::GoOn,
+            None => Action::Load,
+        };
         let sql = format!(
             "SELECT reltuples::bigint FROM pg_class WHERE oid = {}",
-            published.regclass()
+            published.oid
         );
         let rows = control
             .value(&sql)
@@ -167,17 +185,80 @@ pub async fn plan(
             .and_then(|rows| rows.parse().ok());
         tables.push(PlannedTable {
             table: published.name(),
-            topic: table.topic,
+            topic: table.topic.clone(),
             rows: rows.unwrap_or(-1),
-            load: options.new_generation || state.loaded(&published.name()).is_none(),
+            action,
         });
     }
+    tables.extend(
+        choice
+            .skipped
+            .iter()
+            .map(|(published, error)| PlannedTable {
+                table: published.name(),
+                topic: String::new(),
+                rows: -1,
+                action: Action::Skip(error.to_string()),
+            }),
+    );
     Ok(Plan {
         server: address.shown(),
         slot_exists: slot.is_some(),
-        generation: state.generation() + u64::from(options.new_generation),
+        generation: state.generation(),
         tables,
     })
+}
+
+fn seconds(clock: &Clock) -> u64 {
+    u64::try_from(clock().timestamp()).unwrap_or(0)
+}
+
+fn route(
+    kafka: &KafkaConfig,
+    config: &CdcConfig,
+    source: String,
+    cluster: Option<String>,
+) -> Route {
+    Route {
+        source,
+        slot: config.slot.clone(),
+        prefix: kafka.prefix.clone(),
+        cluster,
+    }
+}
+
+/// The tables of the publication, told apart.
+struct Choice {
+    usable: Vec<(Published, Table)>,
+    skipped: Vec<(Published, Error)>,
+}
+
+/// One table that cannot be captured is passed over, unless nothing was captured yet: who starts wants to know.
+async fn choose(
+    control: &mut Connection,
+    published: Vec<Published>,
+    state: &State,
+    prefix: &str,
+    config: &CdcConfig,
+) -> Result<Choice> {
+    let mut choice = Choice {
+        usable: Vec::new(),
+        skipped: Vec::new(),
+    };
+    for table in published {
+        let to_load = state.loaded(&table).is_none();
+        match catalogue::usable(control, &table, prefix, config, to_load).await {
+            Ok(description) => choice.usable.push((table, description)),
+            Err(error) if may_pass(&error) || !state.has_begun() => return Err(error),
+            Err(error) => choice.skipped.push((table, error)),
+        }
+    }
+    if choice.usable.is_empty()
+        && let Some((_, error)) = choice.skipped.pop()
+    {
+        return Err(error);
+    }
+    Ok(choice)
 }
 
 struct Capture<'a> {
@@ -190,15 +271,18 @@ struct Capture<'a> {
     report: Report,
     /// Whether this session came as far as to read changes.
     following: bool,
+    /// By name, tables that cannot be captured and why, as it was said.
+    passed_over: BTreeMap<String, String>,
 }
 
 impl Capture<'_> {
+    /// The slot goes first: without it, a start that is cut off here is refused until it is made again.
     async fn begin_generation(&self) -> Result<()> {
         let mut control = Connection::connect(self.address).await?;
         catalogue::check_server(&mut control).await?;
         catalogue::published(&mut control, &self.config.publication).await?;
-        let state = State::begin_generation(&self.config.state, 1)?;
-        slot::drop_slot(&mut control, &self.config.slot).await?;
+        slot::drop_slot(&mut control, self.config).await?;
+        let state = State::begin_generation(&self.config.state, seconds(&self.clock))?;
         info!(generation = state.generation(), "a generation begins");
         Ok(())
     }
@@ -208,23 +292,29 @@ impl Capture<'_> {
         let mut control = Connection::connect(self.address).await?;
         catalogue::check_server(&mut control).await?;
         let published = catalogue::published(&mut control, &self.config.publication).await?;
-        catalogue::check_identity(&mut control, &published).await?;
-        let mut names = Vec::new();
-        for table in &published {
-            names.push(
-                catalogue::current(&mut control, table, &self.kafka.prefix, self.config)
-                    .await?
-                    .topic,
-            );
-        }
-        topics::ensure_named(self.kafka, names, self.config.create_topics).await?;
-
+        let mut state = State::open(&self.config.state)?;
+        let prefix = &self.kafka.prefix;
+        let choice = choose(&mut control, published.clone(), &state, prefix, self.config).await?;
+        self.tell_of(&choice.skipped);
         let mut replicating = Connection::replicating(self.address).await?;
         let source = slot::identify(&mut replicating).await?;
-        let mut state = State::open(&self.config.state)?;
+        let cluster = Cluster::connect(self.kafka)?;
+        let seen = cluster.look().await?;
+        let route = route(self.kafka, self.config, source, seen.cluster.clone());
         let found = slot::find(&mut control, &self.config.slot).await?;
-        slot::check_continuity(&state, self.config, &source, found.as_ref())?;
-        state.keep(|name| published.iter().any(|table| table.name() == name))?;
+        state.check(&route, found.is_some())?;
+        let names = choice.usable.iter().map(|(_, table)| table.topic.clone());
+        let may_create = self.config.create_topics;
+        let created = topics::ensure_named(&cluster, &seen, names.collect(), may_create).await?;
+        // A topic that had to be made holds nothing of what was loaded.
+        let kept: Vec<Published> = choice
+            .usable
+            .iter()
+            .filter(|(_, table)| !created.contains(&table.topic))
+            .map(|(published, _)| published.clone())
+            .collect();
+        state.keep(&kept)?;
+        let tables: Vec<Published> = choice.usable.into_iter().map(|(table, _)| table).collect();
 
         let sink = Sink::connect(self.kafka, state.generation())?;
         let safe = self
@@ -232,9 +322,9 @@ impl Capture<'_> {
                 &mut control,
                 replicating,
                 found,
-                &published,
+                &tables,
                 &mut state,
-                &source,
+                &route,
                 &sink,
             )
             .await?;
@@ -242,9 +332,9 @@ impl Capture<'_> {
         metrics::is_connected(&self.config.slot, true);
         self.following = true;
         (self.tell)(Progress::Following);
-        let loaded = published
+        let loaded = tables
             .iter()
-            .filter_map(|table| Some((table.name(), state.loaded(&table.name())?)));
+            .filter_map(|table| Some((table.oid, state.loaded(table)?)));
         let mut stream = Stream {
             replication,
             control,
@@ -254,6 +344,7 @@ impl Capture<'_> {
             sink: &sink,
             loaded: loaded.collect(),
             published,
+            skipped: choice.skipped.into_iter().map(|(table, _)| table).collect(),
             safe,
             shutdown: self.shutdown.clone(),
             written: 0,
@@ -273,14 +364,14 @@ impl Capture<'_> {
         control: &mut Connection,
         replicating: Connection,
         found: Option<Slot>,
-        published: &[Published],
+        tables: &[Published],
         state: &mut State,
-        source: &str,
+        route: &Route,
         sink: &Sink,
-    ) -> Result<crate::postgres::Lsn> {
-        let missing: Vec<Published> = published
+    ) -> Result<Lsn> {
+        let missing: Vec<Published> = tables
             .iter()
-            .filter(|table| state.loaded(&table.name()).is_none())
+            .filter(|table| state.loaded(table).is_none())
             .cloned()
             .collect();
         let (snapshot, safe) = match found {
@@ -291,12 +382,12 @@ impl Capture<'_> {
             }
             Some(slot) if missing.is_empty() => (None, slot.confirmed),
             Some(slot) => {
-                slot::wait_until_free(control, &self.config.slot).await?;
+                slot::wait_until_free(control, self.config).await?;
                 let snapshot = slot::export(control, replicating, &self.config.slot).await?;
                 (Some(snapshot), slot.confirmed)
             }
         };
-        state.began(source, &self.config.slot)?;
+        state.began(route)?;
         if let Some(snapshot) = snapshot {
             let load = Load {
                 address: self.address,
@@ -311,8 +402,32 @@ impl Capture<'_> {
         Ok(safe)
     }
 
+    /// Says once which tables are passed over, and which no longer.
+    fn tell_of(&mut self, skipped: &[(Published, Error)]) {
+        metrics::skips(&self.config.slot, skipped.len());
+        let now: BTreeMap<String, String> = skipped
+            .iter()
+            .map(|(table, error)| (table.name(), error.to_string()))
+            .collect();
+        for (table, error) in skipped {
+            let name = table.name();
+            if self.passed_over.get(&name) != now.get(&name) {
+                let hint = error.hint_text();
+                warn!(table = name, error = %error, hint, "the table is not captured until that is mended");
+            }
+        }
+        for table in self
+            .passed_over
+            .keys()
+            .filter(|table| !now.contains_key(*table))
+        {
+            info!(table, "the table is no longer passed over");
+        }
+        self.passed_over = now;
+    }
+
     async fn replicate(&self, control: &mut Connection) -> Result<Replication> {
-        slot::wait_until_free(control, &self.config.slot).await?;
+        slot::wait_until_free(control, self.config).await?;
         let sql = format!(
             "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {})",
             quoted(&self.config.slot),

@@ -3,14 +3,16 @@
 use changes::{Error, ErrorKind, Result};
 
 use super::config::CdcConfig;
-use super::kind::{Kind, Type};
+use super::description;
 use super::pgoutput::{Relation, RelationColumn};
-use super::table::{Column, Table};
+use super::table::Table;
 use crate::postgres::{Connection, Row, literal, quoted};
 
 /// A table of the publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Published {
+    /// Another table has another one, whatever its name.
+    pub(super) oid: u32,
     pub(super) schema: String,
     pub(super) table: String,
     /// Condition that the publication puts on its rows, SQL.
@@ -24,19 +26,41 @@ impl Published {
         format!("{}.{}", self.schema, self.table)
     }
 
-    pub(super) fn regclass(&self) -> String {
-        let name = format!("{}.{}", quoted(&self.schema), quoted(&self.table));
-        format!("{}::regclass", literal(&name))
+    #[cfg(test)]
+    pub(super) fn named(oid: u32, schema: &str, table: &str) -> Self {
+        Self {
+            oid,
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            filter: None,
+            columns: None,
+        }
+    }
+
+    /// Its name in SQL.
+    pub(super) fn quoted(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.table))
     }
 }
 
 /// Separates names in one text; no name that anybody types has it.
-const SEPARATOR: char = '\u{1}';
+pub(super) const SEPARATOR: char = '\u{1}';
+/// The first with `wal_status`, which tells a slot that lost its log.
+const OLDEST: u32 = 130_000;
 /// Where columns may be left out of a publication.
 const COLUMN_LISTS_FROM: u32 = 150_000;
 
 /// Refuses a server that cannot replicate logically.
 pub(super) async fn check_server(connection: &mut Connection) -> Result<()> {
+    let version = connection.value("SHOW server_version").await?;
+    if version_of(connection).await? < OLDEST {
+        let version = version.unwrap_or_default();
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("PostgreSQL {version} is too old to be captured"),
+        )
+        .hint("Upgrade it to 13 or newer."));
+    }
     let level = connection
         .value("SHOW wal_level")
         .await?
@@ -52,7 +76,14 @@ pub(super) async fn check_server(connection: &mut Connection) -> Result<()> {
     ))
 }
 
-/// The tables of the publication, each with a key.
+async fn version_of(connection: &mut Connection) -> Result<u32> {
+    let version = connection.value("SHOW server_version_num").await?;
+    Ok(version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0))
+}
+
+/// The tables of the publication, as they are now.
 pub(super) async fn published(
     connection: &mut Connection,
     publication: &str,
@@ -70,17 +101,16 @@ pub(super) async fn published(
                 quoted(publication)
             )));
     }
-    let version = connection.value("SHOW server_version_num").await?;
-    let version: u32 = version
-        .and_then(|version| version.parse().ok())
-        .unwrap_or(0);
-    let lists = if version >= COLUMN_LISTS_FROM {
-        "array_to_string(attnames, E'\\x01'), rowfilter"
+    let lists = if version_of(connection).await? >= COLUMN_LISTS_FROM {
+        "array_to_string(p.attnames, E'\\x01'), p.rowfilter"
     } else {
         "NULL, NULL"
     };
     let sql = format!(
-        "SELECT schemaname, tablename, {lists} FROM pg_publication_tables WHERE pubname = {name} ORDER BY 1, 2"
+        "SELECT c.oid, p.schemaname, p.tablename, {lists} FROM pg_publication_tables p
+            JOIN pg_namespace n ON n.nspname = p.schemaname
+            JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+            WHERE p.pubname = {name} ORDER BY 2, 3"
     );
     let tables: Vec<Published> = connection
         .query(&sql)
@@ -100,13 +130,30 @@ pub(super) async fn published(
 }
 
 fn table(row: Row) -> Option<Published> {
-    let [schema, table, columns, filter] = <[Option<String>; 4]>::try_from(row).ok()?;
+    let [oid, schema, table, columns, filter] = <[Option<String>; 5]>::try_from(row).ok()?;
     Some(Published {
+        oid: oid?.parse().ok()?,
         schema: schema?,
         table: table?,
         columns: columns.map(|columns| columns.split(SEPARATOR).map(str::to_owned).collect()),
         filter,
     })
+}
+
+/// The table as it is, or why it cannot be captured; what is to be loaded must be readable as well.
+pub(super) async fn usable(
+    connection: &mut Connection,
+    published: &Published,
+    prefix: &str,
+    config: &CdcConfig,
+    to_load: bool,
+) -> Result<Table> {
+    let table = current(connection, published, prefix, config).await?;
+    check_identity(connection, published).await?;
+    if to_load {
+        check_rights(connection, published).await?;
+    }
+    Ok(table)
 }
 
 /// The table as it is, for its rows to be read.
@@ -119,7 +166,7 @@ pub(super) async fn current(
     let sql = format!(
         "SELECT attname, atttypid, atttypmod FROM pg_attribute WHERE attrelid = {} AND attnum > 0
             AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        published.regclass()
+        published.oid
     );
     let rows = connection.query(&sql).await?;
     let columns = rows.into_iter().filter_map(|row| {
@@ -128,6 +175,7 @@ pub(super) async fn current(
             name: name?,
             oid: oid?.parse().ok()?,
             modifier: modifier?.parse().ok()?,
+            key: false,
         })
     });
     let is_published = |column: &RelationColumn| {
@@ -135,146 +183,80 @@ pub(super) async fn current(
         list.is_none_or(|list| list.contains(&column.name))
     };
     let relation = Relation {
-        id: 0,
+        id: published.oid,
         schema: published.schema.clone(),
         table: published.table.clone(),
+        whole: true,
         columns: columns.filter(is_published).collect(),
     };
-    described(connection, relation, prefix, config).await
+    description::describe(connection, relation, prefix, config).await
 }
 
-/// The table of a change, whose columns may have changed since.
-pub(super) async fn described(
-    connection: &mut Connection,
-    relation: Relation,
-    prefix: &str,
-    config: &CdcConfig,
-) -> Result<Table> {
-    let name = format!("{}.{}", relation.schema, relation.table);
-    let whole = format!("{}.{}", quoted(&relation.schema), quoted(&relation.table));
-    let listed: Vec<String> = relation
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| {
-            format!(
-                "({at}, {}, {}::oid, {})",
-                literal(&column.name),
-                column.oid,
-                column.modifier
-            )
-        })
-        .collect();
-    // A domain is written as its base type, an array by its elements.
+/// Refuses a table whose deletes would not say which row is gone.
+async fn check_identity(connection: &mut Connection, table: &Published) -> Result<()> {
     let sql = format!(
-        "SELECT coalesce(e.typname, b.typname), b.typcategory = 'A' AND b.typelem <> 0,
-            CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE v.modifier END,
-            (SELECT string_agg(l.enumlabel, E'\\x01' ORDER BY l.enumsortorder)
-                FROM pg_enum l WHERE l.enumtypid = coalesce(e.oid, b.oid)),
-            coalesce(a.attnotnull, false), pg_get_expr(d.adbin, d.adrelid),
-            array_position(p.indkey::int2[], a.attnum)
-        FROM (VALUES {}) v(at, name, type, modifier)
-        JOIN pg_type t ON t.oid = v.type
-        JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
-        LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
-        LEFT JOIN pg_attribute a ON a.attrelid = to_regclass({relid}) AND a.attname = v.name AND NOT a.attisdropped
-        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        LEFT JOIN pg_index p ON p.indrelid = a.attrelid AND p.indisprimary
-        ORDER BY v.at",
-        listed.join(", "),
-        relid = literal(&whole),
+        "SELECT c.relreplident, NOT EXISTS (
+            SELECT 1 FROM pg_index p, unnest(p.indkey::int2[]) k WHERE p.indrelid = c.oid AND p.indisprimary
+            AND k NOT IN (SELECT unnest(r.indkey::int2[]) FROM pg_index r WHERE r.indrelid = c.oid AND r.indisreplident))
+        FROM pg_class c WHERE c.oid = {}",
+        table.oid
     );
-    let rows = connection.query(&sql).await?;
-    let mut columns = Vec::new();
-    let mut key = Vec::new();
-    for (at, (row, column)) in rows.into_iter().zip(&relation.columns).enumerate() {
-        let Ok(
-            [
-                type_name,
-                is_array,
-                modifier,
-                labels,
-                not_null,
-                default,
-                key_at,
-            ],
-        ) = <[Option<String>; 7]>::try_from(row)
-        else {
-            continue;
-        };
-        let is_true = |text: &Option<String>| text.as_deref() == Some("t");
-        let of = Type {
-            name: type_name.unwrap_or_default(),
-            array: is_true(&is_array),
-            modifier: modifier
-                .and_then(|modifier| modifier.parse().ok())
-                .unwrap_or(-1),
-            labels: labels.map_or_else(Vec::new, |labels| {
-                labels.split(SEPARATOR).map(str::to_owned).collect()
-            }),
-        };
-        let kind = Kind::of(&of, config.decimals, config.times).map_err(|error| {
-            Error::new(error.kind(), format!("column \"{}\" of \"{name}\": {error}", column.name))
-                .hint("Leave it out of the publication: ALTER PUBLICATION .. SET TABLE t (column, ..); or change its type.")
-        })?;
-        key.extend(key_at.and_then(|key_at| Some((key_at.parse::<u32>().ok()?, at))));
-        columns.push(Column::new(
-            &column.name,
-            kind,
-            is_true(&not_null),
-            default.as_deref(),
-        ));
-    }
-    if key.is_empty() {
-        return Err(Error::invalid(format!("table \"{name}\" has no primary key"))
-            .hint(format!("Add one: ALTER TABLE {whole} ADD PRIMARY KEY (..); or take the table out of the publication.")));
-    }
-    key.sort_unstable();
-    let key = key.into_iter().map(|(_, at)| at).collect();
-    Ok(Table::new(
-        relation,
-        columns,
-        key,
-        prefix,
-        &connection_database(connection).await?,
-        config.schemas,
-    ))
-}
-
-async fn connection_database(connection: &mut Connection) -> Result<String> {
-    Ok(connection
-        .value("SELECT current_database()")
-        .await?
-        .unwrap_or_default())
-}
-
-/// Refuses tables whose deletes would not say which row is gone.
-pub(super) async fn check_identity(
-    connection: &mut Connection,
-    tables: &[Published],
-) -> Result<()> {
-    for table in tables {
-        let sql = format!(
-            "SELECT c.relreplident, NOT EXISTS (
-                SELECT 1 FROM pg_index p, unnest(p.indkey::int2[]) k WHERE p.indrelid = c.oid AND p.indisprimary
-                AND k NOT IN (SELECT unnest(r.indkey::int2[]) FROM pg_index r WHERE r.indrelid = c.oid AND r.indisreplident))
-            FROM pg_class c WHERE c.oid = {}",
-            table.regclass()
+    let row = connection.query(&sql).await?.pop().unwrap_or_default();
+    let identity = row.first().and_then(Option::as_deref).unwrap_or_default();
+    let holds_key = row.get(1).and_then(Option::as_deref) == Some("t");
+    if identity == "n" || (identity == "i" && !holds_key) {
+        let message = format!(
+            "REPLICA IDENTITY of \"{}\" does not hold its primary key",
+            table.name()
         );
-        let row = connection.query(&sql).await?.pop().unwrap_or_default();
-        let identity = row.first().and_then(Option::as_deref).unwrap_or_default();
-        let holds_key = row.get(1).and_then(Option::as_deref) == Some("t");
-        if identity == "n" || (identity == "i" && !holds_key) {
-            let message = format!(
-                "REPLICA IDENTITY of \"{}\" does not hold its primary key",
-                table.name()
-            );
-            return Err(Error::invalid(message).hint(format!(
-                "Have its owner run ALTER TABLE {}.{} REPLICA IDENTITY DEFAULT;",
+        return Err(Error::invalid(message).hint(format!(
+            "Have its owner run ALTER TABLE {} REPLICA IDENTITY DEFAULT;",
+            table.quoted()
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a table whose rows may not be read, each one of them.
+async fn check_rights(connection: &mut Connection, table: &Published) -> Result<()> {
+    let only = table.columns.as_ref().map_or_else(String::new, |columns| {
+        let names: Vec<String> = columns.iter().map(|column| literal(column)).collect();
+        format!("AND a.attname IN ({})", names.join(", "))
+    });
+    let sql = format!(
+        "SELECT has_schema_privilege(c.relnamespace, 'USAGE') AND (
+                SELECT bool_and(has_column_privilege(c.oid, a.attnum, 'SELECT')) FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' {only}),
+            row_security_active(c.oid), current_user
+        FROM pg_class c WHERE c.oid = {}",
+        table.oid
+    );
+    let row = connection.query(&sql).await?.pop().unwrap_or_default();
+    let field = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+    let user = field(2);
+    if field(0) != "t" {
+        let message = format!("\"{user}\" may not read \"{}\"", table.name());
+        return Err(
+            Error::new(ErrorKind::PermissionDenied, message).hint(format!(
+                "Have its owner run GRANT SELECT ON {} TO {}; and GRANT USAGE ON SCHEMA {} TO {};",
+                table.quoted(),
+                quoted(user),
                 quoted(&table.schema),
-                quoted(&table.table)
-            )));
-        }
+                quoted(user)
+            )),
+        );
+    }
+    if field(1) == "t" {
+        let message = format!(
+            "row security hides rows of \"{}\" from \"{user}\"",
+            table.name()
+        );
+        return Err(
+            Error::new(ErrorKind::PermissionDenied, message).hint(format!(
+                "Have an administrator run ALTER ROLE {} BYPASSRLS; or take the table out of the publication.",
+                quoted(user)
+            )),
+        );
     }
     Ok(())
 }

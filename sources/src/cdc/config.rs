@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use changes::{Error, Result};
+use changes::{Error, KafkaConfig, Result};
 use serde::Deserialize;
 
 use super::kind::{Decimals, Times};
@@ -27,6 +27,44 @@ pub struct CdcConfig {
     pub times: Times,
     /// Seconds between two looks at the publication and the slot.
     pub look_seconds: u64,
+    /// Seconds that a slot may be in use by a connection that broke; more than the server's `wal_sender_timeout`.
+    pub slot_wait_seconds: u64,
+    /// Whether `up` captures.
+    pub enabled: Enabled,
+}
+
+/// Whether `up` captures where `source.postgres` is set; `sportlake cdc` always does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Choice")]
+pub enum Enabled {
+    /// With the embedded broker, which nobody else fills.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "true, false or \"auto\"")]
+enum Choice {
+    Said(bool),
+    Left(Word),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Auto,
+}
+
+impl From<Choice> for Enabled {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Said(true) => Self::Always,
+            Choice::Said(false) => Self::Never,
+            Choice::Left(Word::Auto) => Self::Auto,
+        }
+    }
 }
 
 impl Default for CdcConfig {
@@ -41,6 +79,8 @@ impl Default for CdcConfig {
             decimals: Decimals::String,
             times: Times::Adaptive,
             look_seconds: 2,
+            slot_wait_seconds: 75,
+            enabled: Enabled::Auto,
         }
     }
 }
@@ -62,6 +102,45 @@ impl CdcConfig {
                     .hint("Write a number from 1 to 3600."),
             );
         }
+        if self.slot_wait_seconds > 3600 {
+            return Err(Error::invalid(format!(
+                "cdc.slot_wait_seconds is {}",
+                self.slot_wait_seconds
+            ))
+            .hint("Write a number up to 3600."));
+        }
         Ok(())
+    }
+
+    /// Whether `up` captures a configured PostgreSQL.
+    pub fn runs_in_up(&self, kafka: &KafkaConfig) -> bool {
+        match self.enabled {
+            Enabled::Auto => kafka.is_embedded(),
+            Enabled::Always => true,
+            Enabled::Never => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn up_captures_where_nobody_else_fills_the_topics() {
+        let config = |text| toml::from_str::<CdcConfig>(text).expect("valid");
+        let embedded = KafkaConfig::default();
+        let brokers = embedded.with_brokers("kafka:9092");
+        for (text, alone, beside) in [
+            ("", true, false),
+            ("enabled = \"auto\"", true, false),
+            ("enabled = true", true, true),
+            ("enabled = false", false, false),
+        ] {
+            assert_eq!(config(text).runs_in_up(&embedded), alone, "{text}");
+            assert_eq!(config(text).runs_in_up(&brokers), beside, "{text}");
+        }
+        let error = toml::from_str::<CdcConfig>("enabled = \"maybe\"").expect_err("neither");
+        assert!(error.message().contains("auto"), "{error}");
     }
 }

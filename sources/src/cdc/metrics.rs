@@ -11,6 +11,7 @@ struct Instruments {
     lag: Gauge<u64>,
     retained: Gauge<u64>,
     connected: Gauge<u64>,
+    skipped: Gauge<u64>,
 }
 
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
@@ -35,6 +36,10 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
         connected: meter
             .u64_gauge("cdc_connected")
             .with_description("Whether changes are being received")
+            .build(),
+        skipped: meter
+            .u64_gauge("cdc_skipped_tables")
+            .with_description("Tables of the publication that cannot be captured as they are")
             .build(),
     }
 });
@@ -62,4 +67,10 @@ pub(super) fn is_connected(slot: &str, connected: bool) {
         u64::from(connected),
         &[KeyValue::new("slot", slot.to_owned())],
     );
+}
+
+pub(super) fn skips(slot: &str, tables: usize) {
+    INSTRUMENTS
+        .skipped
+        .record(tables as u64, &[KeyValue::new("slot", slot.to_owned())]);
 }

@@ -10,7 +10,6 @@ use crate::postgres::Lsn;
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
     Begin {
-        commit: Lsn,
         /// Microseconds since 1970.
         committed_us: i64,
         transaction: u32,
@@ -46,6 +45,8 @@ pub(super) struct Relation {
     pub(super) id: u32,
     pub(super) schema: String,
     pub(super) table: String,
+    /// With REPLICA IDENTITY FULL, so that columns do not say which are the key.
+    pub(super) whole: bool,
     pub(super) columns: Vec<RelationColumn>,
 }
 
@@ -54,6 +55,8 @@ pub(super) struct RelationColumn {
     pub(super) name: String,
     pub(super) oid: u32,
     pub(super) modifier: i32,
+    /// Part of the replica identity.
+    pub(super) key: bool,
 }
 
 pub(super) type Tuple = Vec<Field>;
@@ -95,11 +98,13 @@ struct Reader(Bytes);
 impl Reader {
     fn message(&mut self) -> Option<Message> {
         Some(match self.byte()? {
-            b'B' => Message::Begin {
-                commit: Lsn(self.long()?.cast_unsigned()),
-                committed_us: self.long()?.saturating_add(EPOCH_2000_US),
-                transaction: self.int()?,
-            },
+            b'B' => {
+                self.long()?;
+                Message::Begin {
+                    committed_us: self.long()?.saturating_add(EPOCH_2000_US),
+                    transaction: self.int()?,
+                }
+            }
             b'C' => {
                 self.byte()?;
                 self.long()?;
@@ -162,11 +167,12 @@ impl Reader {
         let id = self.int()?;
         let schema = self.text()?;
         let table = self.text()?;
-        self.byte()?;
+        let whole = self.byte()? == b'f';
         let count = self.short()?;
         let columns = (0..count).map(|_| {
-            self.byte()?;
+            let key = self.byte()? & 1 == 1;
             Some(RelationColumn {
+                key,
                 name: self.text()?,
                 oid: self.int()?,
                 modifier: self.int()?.cast_signed(),
@@ -177,6 +183,7 @@ impl Reader {
             id,
             schema,
             table,
+            whole,
             columns,
         })
     }

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use changes::{Error, ErrorKind, GENERATION_HEADER, KafkaConfig, Purpose, Result};
+use changes::{Error, GENERATION_HEADER, KafkaConfig, Purpose, Result};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, Thre
 use tokio::sync::Notify;
 
 use crate::postgres::Lsn;
+use crate::publisher::not_delivered;
 
 /// Writes messages to Kafka, and knows up to which position all of them are acknowledged.
 pub(super) struct Sink {
@@ -68,22 +69,21 @@ impl Sink {
         match self.producer.send(record) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                deliveries.done(group, None);
+                deliveries.take_back(group);
                 Ok(false)
             }
             Err((error, _)) => {
-                deliveries.done(group, None);
+                deliveries.take_back(group);
                 Err(not_delivered(message.topic, error))
             }
         }
     }
 
-    /// Waits until something was acknowledged, or a moment.
+    /// Waits until something was acknowledged, or was not, at most a second: a caller has others to answer.
     pub(super) async fn room(&self) {
-        const A_MOMENT: Duration = Duration::from_millis(20);
+        const AT_MOST: Duration = Duration::from_secs(1);
         let freed = self.producer.context().shared.freed.notified();
-        // The time is for what was freed just before.
-        let _ = tokio::time::timeout(A_MOMENT, freed).await;
+        let _ = tokio::time::timeout(AT_MOST, freed).await;
     }
 
     /// Everything sent so far stands for the source's log up to the position.
@@ -156,6 +156,15 @@ struct Group {
     reaches: Option<Lsn>,
 }
 
+impl Groups {
+    fn count_off(&mut self, group: usize) {
+        let at = group.wrapping_sub(self.first);
+        if let Some(group) = self.groups.get_mut(at) {
+            group.pending = group.pending.saturating_sub(1);
+        }
+    }
+}
+
 impl Deliveries {
     fn begin(&self) -> Result<usize> {
         let mut state = self.shared.state.lock();
@@ -178,12 +187,14 @@ impl Deliveries {
     fn done(&self, group: usize, failed: Option<(String, KafkaError)>) {
         let mut state = self.shared.state.lock();
         state.failed = state.failed.take().or(failed);
-        let at = group.wrapping_sub(state.first);
-        if let Some(group) = state.groups.get_mut(at) {
-            group.pending = group.pending.saturating_sub(1);
-        }
+        state.count_off(group);
         drop(state);
         self.shared.freed.notify_one();
+    }
+
+    /// The message was not handed over after all, which frees nothing.
+    fn take_back(&self, group: usize) {
+        self.shared.state.lock().count_off(group);
     }
 
     fn reach(&self, position: Lsn) {
@@ -232,40 +243,10 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// The message itself stays out of the error: it holds personal data.
-fn not_delivered(topic: &str, error: KafkaError) -> Error {
-    let code = error.rdkafka_error_code();
-    let (kind, hint) = match code {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => (
-            ErrorKind::InvalidRequest,
-            "Raise message.max.bytes of the brokers and max.message.bytes of the topic, or leave the large column out of the publication.",
-        ),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ) => (
-            ErrorKind::PermissionDenied,
-            "Let this client write the topic.",
-        ),
-        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => (
-            ErrorKind::NotFound,
-            "Create the topic, or set cdc.create_topics = true.",
-        ),
-        _ => (
-            ErrorKind::Unavailable,
-            "Check that the brokers at kafka.brokers are reachable.",
-        ),
-    };
-    Error::new(
-        kind,
-        format!("could not deliver a change event to \"{topic}\""),
-    )
-    .hint(hint)
-    .caused_by(error)
-}
-
 #[cfg(test)]
 mod tests {
+    use changes::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -287,6 +268,31 @@ mod tests {
         assert_eq!(deliveries.safe().expect("ok"), Some(Lsn(20)));
         deliveries.reach(Lsn(30));
         assert_eq!(deliveries.safe().expect("ok"), Some(Lsn(30)));
+    }
+
+    /// Nothing answers, so that nothing is delivered and a full queue stays full.
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for() {
+        let kafka = KafkaConfig::default().with_brokers("127.0.0.1:1");
+        let sink = Sink::connect(&kafka, 0).expect("a producer");
+        let value = vec![b'x'; 1 << 20];
+        let message = Outgoing {
+            topic: "t",
+            key: None,
+            value: Some(&value),
+            header: None,
+        };
+        while sink.try_send(&message).expect("a queue") {}
+        let mut tries = 0;
+        let trying = async {
+            while !sink.try_send(&message).expect("a queue") {
+                tries += 1;
+                sink.room().await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_millis(500), trying).await;
+        assert!(ended.is_err(), "nothing was delivered");
+        assert!(tries < 5, "it asked {tries} times");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use changes::{Error, ErrorKind, Result};
+use tracing::warn;
 
 use super::config::CdcConfig;
 use super::metrics;
-use super::state::State;
 use crate::postgres::{Connection, Lsn, Row, literal, quoted};
 
 /// A replication slot that is there.
@@ -26,11 +26,16 @@ pub(super) struct Snapshot {
     pub(super) below: Lsn,
 }
 
-/// How long a slot may be in use by somebody who is about to be found gone.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks at a slot that is in use.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often a slot is looked for again.
-const LOOKS: u128 = PATIENCE.as_millis() / PAUSE.as_millis();
+
+/// A snapshot is held, and waits for transactions in progress, for as long as it takes, whatever limits the role has.
+const UNHURRIED: [(&str, &str); 4] = [
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+];
 
 /// Which server, and which database of it.
 pub(super) async fn identify(replicating: &mut Connection) -> Result<String> {
@@ -67,7 +72,7 @@ pub(super) async fn find(connection: &mut Connection, slot: &str) -> Result<Opti
         let message = format!(
             "slot \"{slot}\" was invalidated: PostgreSQL removed log that was not read yet"
         );
-        return Err(lost(message).hint(
+        return Err(Error::new(ErrorKind::Corrupt, message).hint(
             "Changes are missing. Run sportlake cdc --new-generation to load every table again; \
              raise max_slot_wal_keep_size of PostgreSQL so that it does not happen again.",
         ));
@@ -78,41 +83,30 @@ pub(super) async fn find(connection: &mut Connection, slot: &str) -> Result<Opti
     }))
 }
 
-fn lost(message: String) -> Error {
-    Error::new(ErrorKind::Corrupt, message)
-}
-
-/// Refuses to go on without the slot, or on another server, than the topics were written from.
-pub(super) fn check_continuity(
-    state: &State,
-    config: &CdcConfig,
-    source: &str,
-    slot: Option<&Slot>,
-) -> Result<()> {
-    let again = "Run sportlake cdc --new-generation: it loads every table again, above everything written before.";
-    match state.source() {
-        Some(known) if known != source => Err(lost(
-            "this is another server, or another database, than the one captured so far".to_owned(),
-        )
-        .hint(format!("If that is right (a restore, a new server): {again}"))),
-        Some(_) if slot.is_none() && state.knows_slot(&config.slot) => Err(lost(format!(
-            "slot \"{}\" is gone: the server failed over to a standby, was restored, or somebody dropped it",
-            config.slot
-        ))
-        .hint(format!("Changes may be missing. {again}"))),
-        _ => Ok(()),
-    }
-}
-
-/// Waits while somebody else reads from the slot, as a process that was killed just before still seems to do.
-pub(super) async fn wait_until_free(connection: &mut Connection, slot: &str) -> Result<()> {
-    for _ in 0..LOOKS {
-        match find(connection, slot).await? {
-            Some(Slot { active: true, .. }) => tokio::time::sleep(PAUSE).await,
-            _ => return Ok(()),
+/// Waits while somebody else reads from the slot, as a process that was killed just before still seems to do, and one
+/// whose connection broke does until the server misses it.
+pub(super) async fn wait_until_free(connection: &mut Connection, config: &CdcConfig) -> Result<()> {
+    let patience = Duration::from_secs(config.slot_wait_seconds);
+    let began = Instant::now();
+    let mut told = false;
+    while find(connection, &config.slot)
+        .await?
+        .is_some_and(|slot| slot.active)
+    {
+        if began.elapsed() >= patience {
+            return Err(in_use(&config.slot));
         }
+        if !told && began.elapsed() >= PAUSE {
+            told = true;
+            let seconds = config.slot_wait_seconds;
+            warn!(
+                slot = config.slot,
+                "the slot is in use: waiting up to {seconds} s for its reader to go"
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    Err(in_use(slot))
+    Ok(())
 }
 
 pub(super) fn in_use(slot: &str) -> Error {
@@ -120,8 +114,8 @@ pub(super) fn in_use(slot: &str) -> Error {
         .hint("Stop the other sportlake cdc, or name another slot in cdc.slot; SELECT * FROM pg_stat_replication shows who it is.")
 }
 
-pub(super) async fn drop_slot(connection: &mut Connection, slot: &str) -> Result<()> {
-    wait_until_free(connection, slot)
+pub(super) async fn drop_slot(connection: &mut Connection, config: &CdcConfig) -> Result<()> {
+    wait_until_free(connection, config)
         .await
         .or_else(|error| match error.kind() {
             ErrorKind::Corrupt => Ok(()),
@@ -129,7 +123,7 @@ pub(super) async fn drop_slot(connection: &mut Connection, slot: &str) -> Result
         })?;
     let sql = format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {}",
-        literal(slot)
+        literal(&config.slot)
     );
     connection.query(&sql).await?;
     Ok(())
@@ -141,6 +135,7 @@ pub(super) async fn create(
     mut replicating: Connection,
     slot: &str,
 ) -> Result<Snapshot> {
+    replicating.set(&UNHURRIED).await?;
     let below = position(control).await?;
     let sql = format!(
         "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT",
@@ -156,6 +151,7 @@ pub(super) async fn export(
     mut replicating: Connection,
     slot: &str,
 ) -> Result<Snapshot> {
+    replicating.set(&UNHURRIED).await?;
     let below = position(control).await?;
     let pid = control
         .value("SELECT pg_backend_pid()")

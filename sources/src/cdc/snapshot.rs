@@ -26,6 +26,16 @@ pub(super) struct Load<'a> {
     pub(super) tell: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
+/// A load takes as long as it takes, whatever limits the role has. It waits for a table that somebody alters, for a while,
+/// and would rather fail than be shown a part of the rows.
+const OF_A_LOAD: [(&str, &str); 5] = [
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("lock_timeout", "60s"),
+    ("row_security", "off"),
+];
+
 impl Load<'_> {
     /// Each table counts as loaded once Kafka has acknowledged all of its rows.
     pub(super) async fn tables(
@@ -35,6 +45,7 @@ impl Load<'_> {
         state: &mut State,
     ) -> Result<u64> {
         let mut connection = Connection::connect(self.address).await?;
+        connection.set(&OF_A_LOAD).await?;
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
             literal(&snapshot.name)
@@ -61,7 +72,7 @@ impl Load<'_> {
             }
             let count = rows.send(&mut connection, published).await?;
             self.sink.drain().await?;
-            state.load(&published.name(), snapshot.as_of)?;
+            state.load(published, snapshot.as_of)?;
             info!(table = published.name(), rows = count, "loaded");
             all += count;
         }
@@ -94,10 +105,9 @@ impl Rows<'_> {
             .as_ref()
             .map_or_else(String::new, |filter| format!(" WHERE {filter}"));
         let sql = format!(
-            "COPY (SELECT {} FROM {}.{}{filter}) TO STDOUT",
+            "COPY (SELECT {} FROM {}{filter}) TO STDOUT",
             columns.join(", "),
-            quoted(&published.schema),
-            quoted(&published.table)
+            published.quoted()
         );
         connection.copy_out(&sql).await?;
         let mut writer = Writer::default();

@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use changes::{Error, ErrorKind, Result};
+use disk::File;
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::Published;
 use crate::postgres::Lsn;
 
 /// What a slot cannot say, in a file that survives a power cut.
@@ -13,13 +16,28 @@ pub(super) struct State {
     kept: Kept,
 }
 
+/// Between what and what changes are carried.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Route {
+    /// `system_identifier` of the server, and the database: another one has other positions.
+    pub(super) source: String,
+    pub(super) slot: String,
+    /// First part of the topics' names.
+    pub(super) prefix: String,
+    /// The cluster of the brokers, where it is known.
+    pub(super) cluster: Option<String>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// `system_identifier` of the server, and the database: another one has other positions.
     source: Option<String>,
     /// The slot that was seen or made there.
     slot: Option<String>,
+    #[serde(default)]
+    prefix: Option<String>,
+    #[serde(default)]
+    cluster: Option<String>,
     generation: u64,
     /// By `schema.table`: the position as of which it is loaded.
     tables: BTreeMap<String, Loaded>,
@@ -28,9 +46,34 @@ struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Loaded {
     as_of: u64,
-    /// It has left the publication since: changes may have been missed.
+    /// Another table of that name has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oid: Option<u32>,
+    /// It was not captured for a while since: changes may have been missed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     left: bool,
+}
+
+/// Keeps every other capture away from the state for as long as it lives.
+pub(super) struct Held {
+    _lock: File,
+}
+
+/// The kernel frees it with the process.
+pub(super) fn hold(path: &Path) -> Result<Held> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    create_folder(path)?;
+    let lock = File::open_or_create(Path::new(&name)).map_err(|error| unusable(path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Held { _lock: lock }),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another capture is at work with \"{}\"", path.display()),
+        )
+        .hint("Stop the other sportlake cdc, or the sportlake up that captures; or name another file in cdc.state and another slot in cdc.slot.")),
+        Err(TryLockError::Error(error)) => Err(unusable(path, error)),
+    }
 }
 
 impl State {
@@ -55,71 +98,135 @@ impl State {
 
     /// Begins again, above every generation so far. A damaged file counts as none.
     pub(super) fn begin_generation(path: &Path, at_least: u64) -> Result<Self> {
+        let mut state = Self::next(path, at_least);
+        state.save()?;
+        Ok(state)
+    }
+
+    /// What would begin then. The clock's number is the least, so that a lost file does not bring an earlier one again.
+    pub(super) fn next(path: &Path, at_least: u64) -> Self {
         let last = Self::open(path).map_or(0, |state| state.kept.generation);
-        let mut state = Self {
+        Self {
             path: path.to_owned(),
             kept: Kept {
                 generation: last.saturating_add(1).max(at_least),
                 ..Kept::default()
             },
-        };
-        state.save()?;
-        Ok(state)
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {
         self.kept.generation
     }
 
-    pub(super) fn source(&self) -> Option<&str> {
-        self.kept.source.as_deref()
+    /// Whether anything was captured with it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.kept.source.is_some()
     }
 
-    pub(super) fn knows_slot(&self, slot: &str) -> bool {
-        self.kept.slot.as_deref() == Some(slot)
-    }
-
-    pub(super) fn began(&mut self, source: &str, slot: &str) -> Result<()> {
-        let (source, slot) = (Some(source.to_owned()), Some(slot.to_owned()));
-        if self.kept.source == source && self.kept.slot == slot {
-            return Ok(());
+    /// Refuses to go on between others than so far, or without the slot.
+    pub(super) fn check(&self, route: &Route, slot_exists: bool) -> Result<()> {
+        let differs = |known: &Option<String>, now: &str| {
+            known.as_ref().filter(|known| *known != now).cloned()
+        };
+        let again = "sportlake cdc --new-generation loads every table again, above everything written before";
+        if differs(&self.kept.source, &route.source).is_some() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "this is another server, or another database, than the one captured so far",
+            )
+            .hint(format!(
+                "If that is right (a restore, a new server): {again}."
+            )));
         }
-        (self.kept.source, self.kept.slot) = (source, slot);
-        self.save()
+        let path = self.path.display();
+        if let Some(known) = differs(&self.kept.slot, &route.slot) {
+            let message = format!(
+                "slot \"{}\" is another than \"{known}\", which the changes so far came from",
+                route.slot
+            );
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
+                "Set cdc.slot back to \"{known}\", or name another file than \"{path}\" in cdc.state; {again}."
+            )));
+        }
+        if let Some(known) = differs(&self.kept.prefix, &route.prefix) {
+            let message = format!(
+                "the prefix \"{}\" is another than \"{known}\", which the changes so far went to",
+                route.prefix
+            );
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
+                "Set kafka.prefix back to \"{known}\", or name another file than \"{path}\" in cdc.state and another slot; {again}."
+            )));
+        }
+        if let Some(cluster) = &route.cluster
+            && let Some(known) = differs(&self.kept.cluster, cluster)
+        {
+            let message = format!(
+                "the Kafka cluster \"{cluster}\" is another than \"{known}\", which the changes so far went to"
+            );
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
+                "Set kafka.brokers back to that cluster, or name another file than \"{path}\" in cdc.state and another slot; {again}."
+            )));
+        }
+        if self.kept.slot.is_some() && !slot_exists {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "slot \"{}\" is gone: the server failed over to a standby, was restored, or somebody dropped it",
+                    route.slot
+                ),
+            )
+            .hint(format!("Changes may be missing: {again}.")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn began(&mut self, route: &Route) -> Result<()> {
+        let before = self.kept.clone();
+        let route = route.clone();
+        self.kept.source = Some(route.source);
+        self.kept.slot = Some(route.slot);
+        self.kept.prefix = Some(route.prefix);
+        self.kept.cluster = route.cluster.or(self.kept.cluster.take());
+        self.save_unless(&before)
     }
 
     /// As of which position a table is loaded.
-    pub(super) fn loaded(&self, table: &str) -> Option<Lsn> {
-        let loaded = self.kept.tables.get(table).filter(|loaded| !loaded.left)?;
-        Some(Lsn(loaded.as_of))
+    pub(super) fn loaded(&self, table: &Published) -> Option<Lsn> {
+        let loaded = self.kept.tables.get(&table.name())?;
+        (!loaded.left && loaded.is(table.oid)).then_some(Lsn(loaded.as_of))
     }
 
-    /// Whether the topic may hold rows that are gone, and whose deletes are in no log.
+    /// Whether the topic of a table to load may hold rows that are gone, and whose deletes are in no log.
     pub(super) fn is_stale(&self, table: &str) -> bool {
-        self.kept.generation > 0
-            || self
-                .kept
-                .tables
-                .get(table)
-                .is_some_and(|loaded| loaded.left)
+        self.kept.generation > 0 || self.kept.tables.contains_key(table)
     }
 
-    pub(super) fn load(&mut self, table: &str, as_of: Lsn) -> Result<()> {
+    pub(super) fn load(&mut self, table: &Published, as_of: Lsn) -> Result<()> {
         let loaded = Loaded {
             as_of: as_of.0,
+            oid: Some(table.oid),
             left: false,
         };
-        self.kept.tables.insert(table.to_owned(), loaded);
+        self.kept.tables.insert(table.name(), loaded);
         self.save()
     }
 
-    /// Remembers which tables are no longer published.
-    pub(super) fn keep(&mut self, published: impl Fn(&str) -> bool) -> Result<()> {
-        let before = self.kept.tables.clone();
-        for (table, loaded) in &mut self.kept.tables {
-            loaded.left |= !published(table);
+    /// Remembers which tables are no longer captured.
+    pub(super) fn keep(&mut self, captured: &[Published]) -> Result<()> {
+        let before = self.kept.clone();
+        for (name, loaded) in &mut self.kept.tables {
+            let table = captured.iter().find(|table| table.name() == *name);
+            match table {
+                Some(table) if loaded.is(table.oid) => loaded.oid = Some(table.oid),
+                _ => loaded.left = true,
+            }
         }
-        if self.kept.tables == before {
+        self.save_unless(&before)
+    }
+
+    fn save_unless(&mut self, before: &Kept) -> Result<()> {
+        if self.kept == *before {
             Ok(())
         } else {
             self.save()
@@ -129,15 +236,25 @@ impl State {
     fn save(&mut self) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.kept)
             .map_err(|error| Error::new(ErrorKind::Internal, "no JSON").caused_by(error))?;
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        folder
-            .map_or(Ok(()), disk::create_directory)
-            .and_then(|()| disk::replace_file(&self.path, &text))
-            .map_err(|error| unusable(&self.path, error))
+        create_folder(&self.path)?;
+        disk::replace_file(&self.path, &text).map_err(|error| unusable(&self.path, error))
     }
+}
+
+impl Loaded {
+    /// An older file does not say which table it was.
+    fn is(&self, oid: u32) -> bool {
+        self.oid.is_none_or(|known| known == oid)
+    }
+}
+
+fn create_folder(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), disk::create_directory)
+        .map_err(|error| unusable(path, error))
 }
 
 fn unusable(path: &Path, error: std::io::Error) -> Error {
@@ -154,40 +271,131 @@ fn unusable(path: &Path, error: std::io::Error) -> Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_loaded_stays_known_until_it_leaves() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("deep").join("cdc.json");
-        let mut state = State::open(&path).expect("none yet");
-        state.began("7/db", "slot").expect("kept");
-        state.load("public.a", Lsn(5)).expect("kept");
-        let mut state = State::open(&path).expect("there");
-        assert!(state.knows_slot("slot") && !state.knows_slot("other"));
-        assert_eq!(state.loaded("public.a"), Some(Lsn(5)));
-        assert!(!state.is_stale("public.a"));
-        state.keep(|_| false).expect("kept");
-        assert_eq!(state.loaded("public.a"), None);
-        assert!(state.is_stale("public.a"));
+    fn route() -> Route {
+        Route {
+            source: "7/db".to_owned(),
+            slot: "slot".to_owned(),
+            prefix: "shop".to_owned(),
+            cluster: Some("a".to_owned()),
+        }
+    }
+
+    fn begun(folder: &Path) -> State {
+        let mut state = State::open(&folder.join("deep").join("cdc.json")).expect("none yet");
+        assert!(!state.has_begun());
+        state.check(&route(), false).expect("nothing known");
+        state.began(&route()).expect("kept");
+        State::open(&folder.join("deep").join("cdc.json")).expect("there")
     }
 
     #[test]
-    fn a_damaged_file_is_refused_until_a_generation_begins() {
+    fn what_is_loaded_stays_known_until_it_leaves_or_is_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = begun(folder.path());
+        let table = |oid| Published::named(oid, "public", "a");
+        state.load(&table(5), Lsn(9)).expect("kept");
+        assert_eq!(state.loaded(&table(5)), Some(Lsn(9)));
+        assert_eq!(state.loaded(&table(6)), None);
+        state.keep(&[table(5)]).expect("kept");
+        assert_eq!(state.loaded(&table(5)), Some(Lsn(9)));
+        state.keep(&[table(6)]).expect("kept");
+        assert_eq!(state.loaded(&table(5)), None);
+        assert!(state.is_stale("public.a") && !state.is_stale("public.b"));
+    }
+
+    #[test]
+    fn a_file_that_does_not_say_which_table_it_was_learns_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cdc.json");
+        let older = r#"{"source": "7/db", "slot": "slot", "generation": 0, "tables": {"public.a": {"as_of": 9}}}"#;
+        disk::create_file(&path, older.as_bytes()).expect("written");
+        let mut state = State::open(&path).expect("valid");
+        state.check(&route(), true).expect("as far as it knows");
+        state
+            .keep(&[Published::named(5, "public", "a")])
+            .expect("kept");
+        state.began(&route()).expect("kept");
+        let state = State::open(&path).expect("valid");
+        assert_eq!(state.loaded(&Published::named(6, "public", "a")), None);
+        let elsewhere = Route {
+            prefix: "other".to_owned(),
+            ..route()
+        };
+        state.check(&elsewhere, true).expect_err("another prefix");
+    }
+
+    #[test]
+    fn what_is_another_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = begun(folder.path());
+        state.check(&route(), true).expect("the same");
+        let unknown = Route {
+            cluster: None,
+            ..route()
+        };
+        state.check(&unknown, true).expect("not known to differ");
+        let gone = state.check(&route(), false).expect_err("the slot is gone");
+        assert_eq!(gone.kind(), ErrorKind::Corrupt);
+        let other = || "other".to_owned();
+        for (route, named) in [
+            (
+                Route {
+                    source: other(),
+                    ..route()
+                },
+                "server",
+            ),
+            (
+                Route {
+                    slot: other(),
+                    ..route()
+                },
+                "slot",
+            ),
+            (
+                Route {
+                    prefix: other(),
+                    ..route()
+                },
+                "prefix",
+            ),
+            (
+                Route {
+                    cluster: Some(other()),
+                    ..route()
+                },
+                "cluster",
+            ),
+        ] {
+            let error = state.check(&route, true).expect_err(named);
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(error.to_string().contains(named), "{error}");
+            let hint = error.hint_text().expect("a hint");
+            assert!(hint.contains("--new-generation"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn two_captures_do_not_share_a_state() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep").join("cdc.json");
+        let held = hold(&path).expect("free");
+        let error = hold(&path).err().expect("held");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        drop(held);
+        hold(&path).map(drop).expect("free again");
+    }
+
+    #[test]
+    fn a_generation_is_above_all_before_and_the_clock() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("cdc.json");
         disk::create_file(&path, b"{").expect("written");
         let error = State::open(&path).expect_err("damaged");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert_eq!(
-            State::begin_generation(&path, 1)
-                .expect("begun")
-                .generation(),
-            1
-        );
-        assert_eq!(
-            State::begin_generation(&path, 1)
-                .expect("begun")
-                .generation(),
-            2
-        );
+        for (clock, expected) in [(100, 100), (100, 101), (50, 102), (200, 200)] {
+            let state = State::begin_generation(&path, clock).expect("begun");
+            assert_eq!(state.generation(), expected);
+        }
     }
 }

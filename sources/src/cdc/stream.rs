@@ -8,20 +8,21 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::capture::may_pass;
 use super::catalogue::{self, Published};
 use super::config::CdcConfig;
 use super::envelope::{Change, Image, Origin, Writer};
 use super::pgoutput::{Message, Old, Relation, Tuple};
 use super::sink::{Outgoing, Sink};
 use super::table::Table;
-use super::{metrics, slot};
+use super::{description, metrics, slot};
 use crate::postgres::{Connection, Lsn, Replication, Update};
 
 /// Why a stream ended, other than by an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Stopped,
-    /// Tables joined or left the publication.
+    /// Tables joined or left the publication, or can be captured now or no longer.
     TablesChanged,
 }
 
@@ -34,9 +35,12 @@ pub(super) struct Stream<'a> {
     pub(super) prefix: &'a str,
     pub(super) clock: &'a Clock,
     pub(super) sink: &'a Sink,
+    /// The publication as it was when the session began.
     pub(super) published: Vec<Published>,
-    /// By `schema.table`: commits before it are loaded already.
-    pub(super) loaded: BTreeMap<String, Lsn>,
+    /// Those of it that cannot be captured as they are.
+    pub(super) skipped: Vec<Published>,
+    /// By oid, the position as of which a table is loaded.
+    pub(super) loaded: BTreeMap<u32, Lsn>,
     /// Everything before it is acknowledged to PostgreSQL.
     pub(super) safe: Lsn,
     pub(super) shutdown: CancellationToken,
@@ -54,12 +58,12 @@ const GRACE: Duration = Duration::from_secs(3);
 
 struct Known {
     table: Table,
+    /// What a consumer has seen of the table's positions is at least this.
     as_of: Lsn,
 }
 
 #[derive(Default)]
 struct Transaction {
-    commit: Lsn,
     committed_us: i64,
     id: u32,
 }
@@ -155,11 +159,26 @@ impl Stream<'_> {
             slot::observe(&mut self.control, &self.config.slot).await?;
             let published =
                 catalogue::published(&mut self.control, &self.config.publication).await?;
-            if published != self.published {
+            if published != self.published || self.is_one_mended().await? {
                 return Ok(Some(End::TablesChanged));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a table that was passed over can be captured now.
+    async fn is_one_mended(&mut self) -> Result<bool> {
+        for table in &self.skipped {
+            let to_load = true;
+            match catalogue::usable(&mut self.control, table, self.prefix, self.config, to_load)
+                .await
+            {
+                Ok(_) => return Ok(true),
+                Err(error) if may_pass(&error) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(false)
     }
 
     async fn say(&mut self, position: &mut Position) -> Result<()> {
@@ -186,12 +205,10 @@ impl Stream<'_> {
         };
         match Message::decode(data)? {
             Message::Begin {
-                commit,
                 committed_us,
                 transaction,
             } => {
                 position.transaction = Some(Transaction {
-                    commit,
                     committed_us,
                     id: transaction,
                 });
@@ -231,21 +248,22 @@ impl Stream<'_> {
         position: &mut Position,
         relation: Relation,
     ) -> Result<Option<End>> {
-        let (id, name) = (
-            relation.id,
-            format!("{}.{}", relation.schema, relation.table),
-        );
-        let known = match self.loaded.get(&name).copied() {
+        let id = relation.id;
+        let known = match self.loaded.get(&id).copied() {
             Some(as_of) => {
-                let table =
-                    catalogue::described(&mut self.control, relation, self.prefix, self.config)
-                        .await?;
-                Some(Known { table, as_of })
+                let described =
+                    description::describe(&mut self.control, relation, self.prefix, self.config)
+                        .await;
+                match described {
+                    Ok(table) => Some(Known { table, as_of }),
+                    Err(error) => return self.unusable(id, error).await,
+                }
             }
+            None if self.skipped.iter().any(|table| table.oid == id) => None,
             None => {
                 let published =
                     catalogue::published(&mut self.control, &self.config.publication).await?;
-                if published.iter().any(|table| table.name() == name) {
+                if published.iter().any(|table| table.oid == id) {
                     // It joined the publication since the last look; what it has must be loaded first.
                     return Ok(Some(End::TablesChanged));
                 }
@@ -254,6 +272,18 @@ impl Stream<'_> {
         };
         position.relations.insert(id, known);
         Ok(None)
+    }
+
+    /// A table that can no longer be captured is passed over by the session that begins then.
+    async fn unusable(&mut self, oid: u32, error: Error) -> Result<Option<End>> {
+        let Some(table) = self.published.iter().find(|table| table.oid == oid) else {
+            return Err(error);
+        };
+        let to_load = false;
+        match catalogue::usable(&mut self.control, table, self.prefix, self.config, to_load).await {
+            Err(now) if !may_pass(&now) => Ok(Some(End::TablesChanged)),
+            _ => Err(error),
+        }
     }
 
     async fn inserted(
@@ -339,7 +369,8 @@ impl Stream<'_> {
             .await
     }
 
-    /// Writes the change, and after a delete its tombstone, unless the table's load has it.
+    /// Writes the change, and after a delete its tombstone. What the table's load has as well is written again: an earlier
+    /// load that was cut off may have written rows that only these deletes take away.
     async fn write(
         &mut self,
         position: &mut Position,
@@ -362,12 +393,10 @@ impl Stream<'_> {
             return Ok(());
         };
         let transaction = transaction.as_ref().ok_or_else(unannounced)?;
-        if transaction.commit < known.as_of {
-            return Ok(());
-        }
         let origin = Origin {
             at,
-            after_commit: Some(*after_commit),
+            // Never below what the table's load said, which would be another life of the source.
+            after_commit: Some((*after_commit).max(known.as_of)),
             transaction: i64::from(transaction.id),
             committed_us: transaction.committed_us,
             snapshot: "false",

@@ -16,7 +16,9 @@ pub(super) fn write(kind: &Kind, text: &str, out: &mut Vec<u8>) -> Option<()> {
         }),
         Kind::Int16 | Kind::Int32 | Kind::Int64 => {
             let digits = text.strip_prefix('-').unwrap_or(text);
-            (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
+            let is_number = digits.bytes().all(|b| b.is_ascii_digit())
+                && (digits.len() == 1 || !digits.starts_with('0'));
+            (!digits.is_empty() && is_number).then_some(())?;
             out.extend_from_slice(text.as_bytes());
         }
         Kind::Float32 | Kind::Float64 | Kind::DecimalDouble => float(kind, text, out)?,
@@ -91,10 +93,15 @@ fn float(kind: &Kind, text: &str, out: &mut Vec<u8>) -> Option<()> {
     }
     if *kind == Kind::DecimalDouble {
         let value: f64 = text.parse().ok()?;
-        out.extend_from_slice(format!("{value:?}").as_bytes());
+        match value.is_finite() {
+            true => out.extend_from_slice(format!("{value:?}").as_bytes()),
+            false => string(if value > 0.0 { "Infinity" } else { "-Infinity" }, out),
+        }
         return Some(());
     }
-    text.parse::<f64>().ok()?;
+    // JSON's own grammar, which a consumer must be able to read.
+    let is_bare = !text.bytes().any(|byte| byte.is_ascii_whitespace());
+    serde_json::from_str::<f64>(text).ok().filter(|_| is_bare)?;
     out.extend_from_slice(text.as_bytes());
     if !text.bytes().any(|byte| matches!(byte, b'.' | b'e')) {
         out.extend_from_slice(b".0");
@@ -208,15 +215,20 @@ fn date(text: &str) -> Option<i64> {
 
 /// Microseconds since midnight; `24:00:00` is one of them.
 fn time(text: &str) -> Option<i64> {
+    i64::try_from(clock(text)?).ok()
+}
+
+/// Microseconds of `hours:minutes:seconds`, each in 64 bits.
+fn clock(text: &str) -> Option<i128> {
     let mut parts = text.split(':');
     let hours: i64 = parts.next()?.parse().ok()?;
     let minutes: i64 = parts.next()?.parse().ok()?;
     let seconds = micros(parts.next().unwrap_or("0"))?;
-    Some((hours * 3600 + minutes * 60) * 1_000_000 + seconds)
+    Some((i128::from(hours) * 3600 + i128::from(minutes) * 60) * 1_000_000 + seconds)
 }
 
 /// Microseconds of seconds with a fraction of at most six digits.
-fn micros(seconds: &str) -> Option<i64> {
+fn micros(seconds: &str) -> Option<i128> {
     let (negative, seconds) = match seconds.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, seconds),
@@ -224,7 +236,7 @@ fn micros(seconds: &str) -> Option<i64> {
     let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
     let whole: i64 = whole.parse().ok()?;
     let fraction: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
-    let micros = whole * 1_000_000 + fraction;
+    let micros = i128::from(whole) * 1_000_000 + i128::from(fraction);
     Some(if negative { -micros } else { micros })
 }
 
@@ -285,9 +297,9 @@ fn time_with_zone(text: &str) -> Option<String> {
     })?;
     let local = time(at)?;
     let utc = if zone.starts_with('-') {
-        local + offset
+        local.checked_add(offset)?
     } else {
-        local - offset
+        local.checked_sub(offset)?
     };
     let utc = utc.rem_euclid(DAY);
     let (seconds, fraction) = (utc / 1_000_000, utc % 1_000_000);
@@ -306,26 +318,27 @@ fn time_with_zone(text: &str) -> Option<String> {
     })
 }
 
-/// Microseconds, where a month is a twelfth of 365.25 days.
+/// Microseconds, where a month is a twelfth of 365.25 days; the ends of the range for what lies beyond, as Debezium has
+/// it.
 fn interval(text: &str) -> Option<i64> {
     const DAY: f64 = 86_400_000_000.0;
-    let (mut months, mut days, mut rest) = (0_i64, 0_i64, 0_i64);
+    let (mut months, mut days, mut rest) = (0_i64, 0_i64, 0_i128);
     let mut words = text.split(' ');
     while let Some(word) = words.next() {
         if word.contains(':') {
-            let (negative, clock) = match word.strip_prefix('-') {
-                Some(clock) => (true, clock),
+            let (negative, unsigned) = match word.strip_prefix('-') {
+                Some(unsigned) => (true, unsigned),
                 None => (false, word.trim_start_matches('+')),
             };
-            let clock = time(clock)?;
-            rest = if negative { -clock } else { clock };
+            let length = clock(unsigned)?;
+            rest = if negative { -length } else { length };
             continue;
         }
         let count: i64 = word.trim_start_matches('+').parse().ok()?;
         match words.next()?.trim_end_matches('s') {
-            "year" => months += count * 12,
-            "mon" => months += count,
-            "day" => days += count,
+            "year" => months = months.checked_add(count.checked_mul(12)?)?,
+            "mon" => months = months.checked_add(count)?,
+            "day" => days = days.checked_add(count)?,
             _ => return None,
         }
     }
@@ -334,8 +347,11 @@ fn interval(text: &str) -> Option<i64> {
         clippy::cast_possible_truncation,
         reason = "Debezium computes in doubles as well"
     )]
-    let long = (((months as f64) * 365.25 / 12.0 + days as f64) * DAY) as i64;
-    Some(long + rest)
+    let long = (((months as f64) * 365.25 / 12.0 + days as f64) * DAY) as i128;
+    let all = long
+        .saturating_add(rest)
+        .clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+    i64::try_from(all).ok()
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {

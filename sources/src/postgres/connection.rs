@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use changes::{Error, ErrorKind, Result};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -9,7 +10,7 @@ use super::address::{Address, TlsMode};
 use super::problem::ServerError;
 use super::scram::{Scram, md5_answer};
 use super::wire::{Message, Stream, Wire, lost, text};
-use super::{replication, tls};
+use super::{literal, replication, tls};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const VERSION: u32 = 3 << 16;
@@ -55,6 +56,19 @@ impl Connection {
         tokio::time::timeout(PATIENCE, opening)
             .await
             .map_err(|_| unreachable(address))?
+    }
+
+    /// Sets parameters for the session, each where the server knows it.
+    pub(crate) async fn set(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        let listed: Vec<String> = settings
+            .iter()
+            .map(|(name, value)| format!("({}, {})", literal(name), literal(value)))
+            .collect();
+        let sql = format!(
+            "SELECT set_config(s.name, v.value, false) FROM pg_settings s JOIN (VALUES {}) v(name, value) USING (name)",
+            listed.join(", ")
+        );
+        self.query(&sql).await.map(drop)
     }
 
     /// Runs one statement, or several with one result.
@@ -293,6 +307,7 @@ async fn stream(address: &Address) -> Result<Box<dyn Stream>> {
         .await
         .map_err(|error| unreachable(address).caused_by(error))?;
     stream.set_nodelay(true).map_err(lost)?;
+    notice_silence(&stream).map_err(lost)?;
     if address.tls == TlsMode::Disable {
         return Ok(Box::new(stream));
     }
@@ -307,6 +322,23 @@ async fn stream(address: &Address) -> Result<Box<dyn Stream>> {
         ));
     }
     Ok(Box::new(tls::encrypt(address, stream).await?))
+}
+
+/// A server that is gone without a word (a cable, a failover, a firewall that forgot) is noticed within a minute, whether
+/// we wait for it or write to it.
+fn notice_silence(stream: &TcpStream) -> std::io::Result<()> {
+    const QUIET: Duration = Duration::from_secs(30);
+    const BETWEEN: Duration = Duration::from_secs(10);
+    const TRIES: u32 = 3;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(QUIET)
+        .with_interval(BETWEEN)
+        .with_retries(TRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(QUIET + BETWEEN * TRIES))?;
+    Ok(())
 }
 
 fn unreachable(address: &Address) -> Error {
@@ -360,4 +392,33 @@ fn row(mut body: Bytes) -> Result<Row> {
         row.push(Some(String::from_utf8_lossy(&value).into_owned()));
     }
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn silence_is_noticed_on_both_ways() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).await;
+        let stream = stream.expect("connected");
+        notice_silence(&stream).expect("set");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("told"));
+        #[cfg(target_os = "linux")]
+        {
+            let wait = socket.tcp_keepalive_time().expect("told");
+            let tries = socket.tcp_keepalive_interval().expect("told")
+                * socket.tcp_keepalive_retries().expect("told");
+            assert!(
+                wait + tries <= Duration::from_secs(60),
+                "{wait:?} and {tries:?}"
+            );
+            let unanswered = socket.tcp_user_timeout().expect("told");
+            assert!(unanswered.is_some_and(|limit| limit <= Duration::from_secs(60)));
+        }
+    }
 }

@@ -91,7 +91,18 @@ impl From<ServerError> for Error {
                     "Raise max_replication_slots of PostgreSQL, or drop a slot that nobody uses: SELECT * FROM pg_replication_slots.",
                 ),
             ),
-            "57014" => (ErrorKind::Cancelled, None),
+            "57014" => (
+                ErrorKind::Unavailable,
+                Some(
+                    "An administrator, or a statement_timeout of the server, ended it: it may work when tried again.",
+                ),
+            ),
+            "55P03" => (
+                ErrorKind::Unavailable,
+                Some(
+                    "Somebody holds the table, as ALTER TABLE does: SELECT * FROM pg_locks WHERE NOT granted shows who waits.",
+                ),
+            ),
             code => (
                 match code.get(..2) {
                     Some("08" | "57" | "58" | "53") => ErrorKind::Unavailable,
@@ -127,5 +138,29 @@ pub(crate) fn without_tables(error: Error) -> Error {
         .hint("Make them: psql -f docker/postgres/01-sportsdb.sql.")
         .caused_by(error),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_does_not() {
+        for (code, kind) in [
+            ("57014", ErrorKind::Unavailable),
+            ("55P03", ErrorKind::Unavailable),
+            ("57P01", ErrorKind::Unavailable),
+            ("40001", ErrorKind::Unavailable),
+            ("42501", ErrorKind::PermissionDenied),
+            ("42P01", ErrorKind::NotFound),
+            ("22P02", ErrorKind::InvalidRequest),
+        ] {
+            let error = ServerError {
+                code: code.to_owned(),
+                message: String::new(),
+            };
+            assert_eq!(Error::from(error).kind(), kind, "{code}");
+        }
     }
 }

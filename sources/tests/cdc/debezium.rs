@@ -3,6 +3,8 @@
 //! `SPORTLAKE_TEST_KAFKA` names the folder of Kafka's and Debezium's jars; without it these tests do nothing, and
 //! `tests/run` says so.
 
+use std::path::Path;
+
 use changes::KafkaConfig;
 use serde_json::{Value, json};
 use sources::cdc::{CdcConfig, CdcOptions, Decimals};
@@ -10,7 +12,7 @@ use sources::cdc::{CdcConfig, CdcOptions, Decimals};
 use crate::java::{Connect, RealKafka, jars};
 use crate::kafka::{Message, messages};
 use crate::node::{Capture, config};
-use crate::postgres::{Database, PASSWORD, Server};
+use crate::postgres::{Database, PASSWORD, Server, run};
 
 /// Every type, with edges of each; `big` is left alone by updates.
 const GALLERY: &str = "CREATE TYPE mood AS ENUM ('bof', 'très bien');
@@ -179,6 +181,26 @@ fn differences(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>
     }
 }
 
+/// Registers the connector of `docker/debezium/` by its own script, twice, with what the test has elsewhere.
+fn register(connect: &Connect, folder: &Path, name: &str, otherwise: &Value) {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/debezium");
+    let text = std::fs::read_to_string(shipped.join("sport.json")).expect("the file");
+    let mut config: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+    for (key, value) in otherwise.as_object().expect("an object") {
+        assert!(config.contains_key(key), "sport.json has no {key}");
+        config.insert(key.clone(), value.clone());
+    }
+    let file = folder.join(format!("{name}.json"));
+    std::fs::write(&file, Value::Object(config).to_string()).expect("written");
+    for _ in ["first", "again: it changes nothing"] {
+        let mut script = std::process::Command::new("sh");
+        script.arg(shipped.join("register.sh")).arg(&file);
+        run(script
+            .env("CONNECT_URL", connect.url())
+            .env("CONNECT_NAME", name));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn our_messages_are_debeziums() {
     let (Some(jars), Some(server)) = (jars(), Server::start(&["wal_level=logical"])) else {
@@ -187,7 +209,8 @@ async fn our_messages_are_debeziums() {
     let database = Database::on(server.into(), "t_debezium");
     let folder = tempfile::tempdir().expect("a folder");
     let kafka = RealKafka::start(&jars, folder.path()).await;
-    let connect = Connect::start(&jars, folder.path(), &kafka.config).await;
+    let secrets = [("SPORTLAKE_CDC_PASSWORD", PASSWORD)];
+    let connect = Connect::start(&jars, folder.path(), &kafka.config, &secrets).await;
     database.sql(GALLERY);
     for table in ["gallery", "whole"] {
         database.sql(&rows(table, 1));
@@ -200,20 +223,13 @@ async fn our_messages_are_debeziums() {
     let mut captures = Vec::new();
     for (name, decimals, schemas) in ways {
         let theirs = json!({
-            "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-            "plugin.name": "pgoutput", "database.hostname": "127.0.0.1",
-            "database.port": database.server.port.to_string(), "database.user": "sportlake_cdc",
-            "database.password": PASSWORD, "database.dbname": database.name, "topic.prefix": format!("theirs_{name}"),
-            "table.include.list": "public.gallery,public.strict,public.whole", "publication.name": "sportlake",
-            "publication.autocreate.mode": "disabled", "slot.name": format!("theirs_{name}"),
-            "tombstones.on.delete": "true", "skipped.operations": "none", "decimal.handling.mode": name,
-            "poll.interval.ms": "50", "key.converter.schemas.enable": schemas.to_string(),
+            "database.hostname": "127.0.0.1", "database.port": database.server.port.to_string(),
+            "database.dbname": database.name, "topic.prefix": format!("theirs_{name}"),
+            "table.include.list": "public.gallery,public.strict,public.whole", "slot.name": format!("theirs_{name}"),
+            "decimal.handling.mode": name, "key.converter.schemas.enable": schemas.to_string(),
             "value.converter.schemas.enable": schemas.to_string(),
-            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "value.converter.replace.null.with.default": "false",
         });
-        connect.register(name, &theirs).await;
+        register(&connect, folder.path(), name, &theirs);
         let kafka = KafkaConfig {
             prefix: format!("ours_{name}"),
             ..kafka.config.clone()

@@ -40,7 +40,7 @@ impl RealKafka {
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=1\ngroup.initial.rebalance.delay.ms=0\n\
-             log.cleaner.dedupe.buffer.size=4194304\nbroker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n",
+             log.cleaner.dedupe.buffer.size=4194304\nlog.cleaner.backoff.ms=500\nbroker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n",
             data.display()
         );
         std::fs::write(folder.join("server.properties"), properties).expect("written");
@@ -66,20 +66,25 @@ impl RealKafka {
     }
 
     async fn answers(&self) {
-        let mut client = self.config.client(&Purpose::Consume);
-        client.set("log_level", "0");
-        let consumer: BaseConsumer = client.create().expect("a client");
-        let answers = tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            while consumer
-                .fetch_metadata(None, Duration::from_secs(1))
-                .is_err()
-            {
-                assert!(started.elapsed() < PATIENCE, "Kafka does not answer");
-            }
-        });
-        answers.await.expect("it answers");
+        answers(&self.config).await;
     }
+}
+
+/// Waits until the brokers answer this client.
+pub(crate) async fn answers(kafka: &KafkaConfig) {
+    let mut client = kafka.client(&Purpose::Consume);
+    client.set("log_level", "0");
+    let consumer: BaseConsumer = client.create().expect("a client");
+    let answers = tokio::task::spawn_blocking(move || {
+        let started = Instant::now();
+        while consumer
+            .fetch_metadata(None, Duration::from_secs(1))
+            .is_err()
+        {
+            assert!(started.elapsed() < PATIENCE, "Kafka does not answer");
+        }
+    });
+    answers.await.expect("it answers");
 }
 
 fn spawn(jars: &Path, folder: &Path) -> Child {
@@ -98,15 +103,22 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
-    pub(crate) async fn start(jars: &Path, folder: &Path, kafka: &KafkaConfig) -> Self {
-        let [port, _] = free_ports();
+    /// `secrets` are variables that a connector's configuration may name.
+    pub(crate) async fn start(
+        jars: &Path,
+        folder: &Path,
+        kafka: &KafkaConfig,
+        secrets: &[(&str, &str)],
+    ) -> Self {
+        let [port] = free_ports();
         let folder = folder.join("connect");
         std::fs::create_dir_all(&folder).expect("a folder");
         let mut properties = format!(
             "bootstrap.servers={}\ngroup.id=connect\nlisteners=http://127.0.0.1:{port}\n\
              rest.advertised.host.name=127.0.0.1\nkey.converter=org.apache.kafka.connect.json.JsonConverter\n\
              value.converter=org.apache.kafka.connect.json.JsonConverter\noffset.flush.interval.ms=1000\n\
-             plugin.discovery=service_load\n",
+             plugin.discovery=service_load\nconfig.providers=env\n\
+             config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\n",
             kafka.brokers
         );
         for (kind, topic) in [
@@ -123,7 +135,7 @@ impl Connect {
             "org.apache.kafka.connect.cli.ConnectDistributed",
             "connect.properties",
         ];
-        let process = java(jars, &folder, "-Xmx384m", &arguments);
+        let process = java_with(jars, &folder, "-Xmx384m", &arguments, secrets);
         let connect = Self {
             port,
             _process: process,
@@ -134,19 +146,8 @@ impl Connect {
         connect
     }
 
-    /// Makes a connector, or changes it, and waits until its task runs.
-    pub(crate) async fn register(&self, name: &str, config: &serde_json::Value) {
-        let path = format!("/connectors/{name}/config");
-        let (status, answer) = self
-            .call("PUT", &path, &config.to_string())
-            .await
-            .expect("it answers");
-        assert!(matches!(status, 200 | 201), "{status} {answer}");
-        self.until(&format!("/connectors/{name}/status"), |_, answer| {
-            assert!(!answer.contains("FAILED"), "{answer}");
-            answer.contains(r#""tasks":[{"#) && answer.matches("RUNNING").count() == 2
-        })
-        .await;
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     async fn until(&self, path: &str, ready: impl Fn(u16, &str) -> bool) {
@@ -177,12 +178,23 @@ impl Connect {
     }
 }
 
-fn java(jars: &Path, folder: &Path, heap: &str, arguments: &[&str]) -> Child {
+pub(crate) fn java(jars: &Path, folder: &Path, heap: &str, arguments: &[&str]) -> Child {
+    java_with(jars, folder, heap, arguments, &[])
+}
+
+fn java_with(
+    jars: &Path,
+    folder: &Path,
+    heap: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a file");
     Command::new("java")
         .args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
         .arg(format!("{}/*", jars.display()))
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a file"))
@@ -192,7 +204,7 @@ fn java(jars: &Path, folder: &Path, heap: &str, arguments: &[&str]) -> Child {
         .expect("Java starts")
 }
 
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     listeners.map(|listener| listener.local_addr().expect("an address").port())
 }

@@ -13,3 +13,4 @@ mod node;
 mod postgres;
 mod proof;
 mod refusals;
+mod tables;

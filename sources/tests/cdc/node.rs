@@ -23,6 +23,8 @@ pub(crate) fn config(database: &Database, folder: &Path) -> CdcConfig {
         slot: database.name.clone(),
         state: folder.join("cdc.json"),
         look_seconds: 1,
+        // Connections that a test drops are missed at once.
+        slot_wait_seconds: 15,
         ..CdcConfig::default()
     }
 }

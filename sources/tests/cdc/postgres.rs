@@ -184,7 +184,12 @@ impl Database {
     }
 
     pub(crate) fn on(server: Arc<Server>, name: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/postgres/01-sportsdb.sql");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Of the workspace, whose own tests use this too.
+        let root = root.ancestors().find(|root| root.join("docker").is_dir());
+        let root = root
+            .expect("a workspace")
+            .join("docker/postgres/01-sportsdb.sql");
         let text = std::fs::read_to_string(root).expect("the script");
         // Each test has a database of its own; the script makes the one of production.
         let text = text.replace("sportsdb", name);

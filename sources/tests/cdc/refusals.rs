@@ -92,7 +92,12 @@ async fn who_may_not_sign_in_or_replicate() {
     );
     at.database.sql("REVOKE SELECT ON employees FROM sportlake_cdc; INSERT INTO employees VALUES (1, 'a', 'b', NULL, NULL, NULL, 1)");
     let blind = at.as_it_is().await;
-    check(&blind, ErrorKind::PermissionDenied, "refused", "GRANT");
+    check(
+        &blind,
+        ErrorKind::PermissionDenied,
+        "\"sportlake_cdc\" may not read \"public.employees\"",
+        "GRANT SELECT",
+    );
     let text = at
         .database
         .url_of("sportlake_cdc", PASSWORD, "")
@@ -191,7 +196,19 @@ async fn a_slot_that_somebody_else_reads() {
     };
     let mut capture = Capture::start(&at.database, &at.kafka.config, &at.config());
     capture.following().await;
-    let second = at.as_it_is().await;
+    let same = at.as_it_is().await;
+    check(
+        &same,
+        ErrorKind::Conflict,
+        "another capture is at work with",
+        "cdc.state",
+    );
+    let elsewhere = CdcConfig {
+        state: at.folder.path().join("elsewhere.json"),
+        slot_wait_seconds: 1,
+        ..at.config()
+    };
+    let second = at.with(at.database.address(), &elsewhere).await;
     check(
         &second,
         ErrorKind::Conflict,
@@ -199,6 +216,43 @@ async fn a_slot_that_somebody_else_reads() {
         "cdc.slot",
     );
     capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_slot_or_prefix_than_so_far() {
+    let Some(at) = Refused::on("t_another").await else {
+        return;
+    };
+    let mut capture = Capture::start(&at.database, &at.kafka.config, &at.config());
+    capture.following().await;
+    capture.stop().await;
+    let other_slot = CdcConfig {
+        slot: "t_another_one".to_owned(),
+        ..at.config()
+    };
+    let slot = at.with(at.database.address(), &other_slot).await;
+    check(
+        &slot,
+        ErrorKind::Conflict,
+        "slot \"t_another_one\" is another than \"t_another\"",
+        "--new-generation",
+    );
+    let kafka = changes::KafkaConfig {
+        prefix: "elsewhere".to_owned(),
+        ..at.kafka.config.clone()
+    };
+    let prefix = Capture::start(&at.database, &kafka, &at.config())
+        .ended()
+        .await;
+    check(
+        &prefix.expect_err("refused"),
+        ErrorKind::Conflict,
+        "prefix \"elsewhere\" is another than \"sportsdata\"",
+        "kafka.prefix",
+    );
+    // Nothing was made for what was refused.
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 't_another%'";
+    assert_eq!(at.database.sql(slots), "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,10 @@ impl Feed {
     /// Reads the workbooks, so that a bad one is refused before anything runs. None when a real source feeds.
     pub(super) fn prepare(context: &Context, kafka: &KafkaConfig) -> anyhow::Result<Option<Self>> {
         let config = &context.config;
+        // The rows of a configured PostgreSQL are the real ones: nothing is invented beside them.
+        if config.database.postgres()?.is_some() {
+            return Ok(None);
+        }
         if !config.generator.enabled && config.hr.workbook.is_empty() {
             return Ok(None);
         }

@@ -130,3 +130,91 @@ fn what_is_none_of_the_kind_is_refused() {
         assert!(write(&kind, text, &mut Vec::new()).is_none(), "{text}");
     }
 }
+
+/// As Java's conversion of a double does, which Debezium makes the number with.
+#[test]
+fn an_interval_beyond_the_range_is_its_end() {
+    for (text, expected) in [
+        ("178000000 years", i64::MAX),
+        ("-178000000 years -2147483648 days", i64::MIN),
+        ("2562047788:00:54.775807", i64::MAX),
+        ("-2562047788:00:54.775808", i64::MIN),
+        ("1 day 2562047788:00:54.775807", i64::MAX),
+        ("178000000 years -2562047788:00:54.775808", i64::MAX),
+    ] {
+        assert_eq!(interval(text), Some(expected), "{text}");
+    }
+    let absurd = "9223372036854775807 years";
+    assert_eq!(interval(absurd), None);
+    assert_eq!(time("9223372036854775807:00:00"), None);
+    assert_eq!(time_with_zone("23:00:00-2562047788:00:54"), None);
+}
+
+#[test]
+fn no_text_breaks_any_kind() {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+    const PIECES: [&str; 24] = [
+        "9223372036854775807",
+        "-",
+        "+",
+        ":",
+        ".",
+        " ",
+        "{",
+        "}",
+        ",",
+        "\"",
+        "\\",
+        "\\x",
+        "0",
+        "1e9",
+        " BC",
+        "years",
+        " mons ",
+        " days ",
+        "NULL",
+        "[",
+        "]={",
+        "é",
+        "infinity",
+        "2025-11-01",
+    ];
+    let kinds = [
+        Kind::Bool,
+        Kind::Int64,
+        Kind::Float64,
+        Kind::DecimalDouble,
+        Kind::Text(None),
+        Kind::Decimal {
+            precision: 9,
+            scale: -2,
+        },
+        Kind::VariableDecimal,
+        Kind::Date { connect: false },
+        Kind::TimeMillis { connect: false },
+        Kind::TimeMicros,
+        Kind::TimeWithZone,
+        Kind::TimestampMillis { connect: false },
+        Kind::TimestampMicros,
+        Kind::TimestampWithZone { digits: 6 },
+        Kind::Interval,
+        Kind::Bytes,
+        Kind::Bits(12),
+        Kind::Array(Box::new(Kind::TimestampMicros)),
+    ];
+    let mut rng = SmallRng::seed_from_u64(11);
+    for _ in 0..20_000 {
+        let pieces = rng.random_range(0..8);
+        let text: String = (0..pieces)
+            .map(|_| PIECES[rng.random_range(0..PIECES.len())])
+            .collect();
+        for kind in &kinds {
+            let mut out = Vec::new();
+            if write(kind, &text, &mut out).is_some() {
+                let written = serde_json::from_slice::<serde_json::Value>(&out);
+                assert!(written.is_ok(), "{kind:?} {text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `up` beside a PostgreSQL: its rows and no invented ones.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::postgres::{Database, PASSWORD, Server};
+use crate::project::{Project, text};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn up_captures_a_postgres_and_invents_nothing_beside_it() {
+    let Some(server) = Server::start(&["wal_level=logical"]) else {
+        return;
+    };
+    let database = Database::on(Arc::new(server), "t_up");
+    let employee = |id: i64| {
+        format!(
+            "INSERT INTO employees (id, nom, prenom, bu, salaire_brut, moyen_deplacement)
+                VALUES ({id}, 'Martin', 'Zoé', 'R&D', 30940, 'Marche/running')"
+        )
+    };
+    database.sql(&employee(90_001));
+    let project = Project::new()
+        .set(
+            "source.postgres",
+            &database.url_of("sportlake_cdc", PASSWORD, ""),
+        )
+        .set("cdc.look_seconds", "1");
+    let mut up = project.start(&["up"]);
+    up.wait_for("capturing the changes of sportlake_cdc@127.0.0.1");
+    database.sql(&employee(90_002));
+    let began = Instant::now();
+    let ids = "SELECT id FROM silver.employees ORDER BY id";
+    loop {
+        let output = project.run(&["query", "--output", "csv", ids]);
+        let found = text(&output.stdout);
+        if output.status.success() && found.contains("90002") {
+            assert_eq!(found.lines().collect::<Vec<_>>(), ["id", "90001", "90002"]);
+            break;
+        }
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{found}{}",
+            text(&output.stderr)
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    // The broker is up's: commands find it, and who captures too is refused.
+    let listed = project.run(&["topics", "list", "--output", "csv"]);
+    assert!(
+        text(&listed.stdout).contains("sportsdata.public.employees,1,1"),
+        "{}",
+        text(&listed.stdout)
+    );
+    let second = project.run(&["cdc"]);
+    assert_eq!(second.status.code(), Some(5), "{}", text(&second.stderr));
+    assert!(
+        text(&second.stderr).contains("another capture is at work"),
+        "{}",
+        text(&second.stderr)
+    );
+    up.kill();
+}
+
+#[test]
+fn topics_are_made_from_the_configuration_and_once() {
+    let project = Project::new().set("topics.retention_hours", "24");
+    let dry = project.run(&["topics", "create", "--dry-run", "--output", "csv"]);
+    assert!(dry.status.success(), "{}", text(&dry.stderr));
+    let expected = "sportsdata.public.sport_activities,topic,,partitions=3 replication=default retention.ms=86400000,create";
+    assert!(
+        text(&dry.stdout).contains(expected),
+        "{}",
+        text(&dry.stdout)
+    );
+    let made = project.run(&["topics", "create", "--output", "csv"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let again = project.run(&["topics", "create", "--output", "csv"]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    let again = text(&again.stdout);
+    assert_eq!(again.matches("as it is").count(), 4, "{again}");
+    let described = project.run(&["topics", "describe", "--output", "json"]);
+    let topics: serde_json::Value = serde_json::from_slice(&described.stdout).expect("JSON");
+    assert_eq!(topics[3]["partitions"], "3", "{topics}");
+    let differing = project
+        .command(&["topics", "create"])
+        .env("SPORTLAKE__TOPICS__RETENTION_HOURS", "48")
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        differing.status.code(),
+        Some(1),
+        "{}",
+        text(&differing.stderr)
+    );
+    let absent = project.run(&["topics", "describe", "a.b.c"]);
+    assert_eq!(absent.status.code(), Some(3));
+}
