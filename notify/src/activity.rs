@@ -173,6 +173,7 @@ mod tests {
             r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":-9223372036854775808}"#,
             r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":9223372036854775807}"#,
             r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":"-9000000000000000000"}"#,
+            r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":900000000000000000}"#,
         ] {
             assert_eq!(Activity::parse(row), None, "{row}");
         }
