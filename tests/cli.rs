@@ -3,7 +3,11 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use crate::project::{Project, text, variable};
+use changes::{KafkaConfig, Purpose};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::broker::Broker;
+use crate::project::{PATIENCE, Project, text, variable};
 
 #[track_caller]
 fn refused(output: &Output, code: i32, message: &str, hint: &str) {
@@ -207,5 +211,36 @@ fn an_unknown_command_is_a_usage_error_with_the_nearest() {
         text(&output.stderr).contains("'query'"),
         "{}",
         text(&output.stderr)
+    );
+}
+
+#[test]
+fn commute_leaves_a_database_and_in_a_dry_run_the_topics_alone() {
+    let broker = Broker::start(tempfile::tempdir().expect("a folder").keep());
+    let project = Project::new().set("kafka.brokers", &broker.address);
+    let output = project.run(&["commute", "--dry-run"]);
+    refused(
+        &output,
+        3,
+        "there are no employees yet",
+        "sportlake hr import",
+    );
+    let kafka = KafkaConfig::default().with_brokers(&broker.address);
+    let client: BaseConsumer = kafka.client(&Purpose::Consume).create().expect("a client");
+    let seen = client.fetch_metadata(None, PATIENCE).expect("an answer");
+    let names: Vec<&str> = seen.topics().iter().map(|topic| topic.name()).collect();
+    assert!(
+        !names.iter().any(|name| name.contains(".public.")),
+        "{names:?}"
+    );
+    drop(client);
+
+    let project = project.set("source.postgres", "postgres://a:b@127.0.0.1:1/c");
+    let output = project.run(&["commute"]);
+    refused(
+        &output,
+        2,
+        "with source.postgres the distances come from its table",
+        "sportlake hr import",
     );
 }

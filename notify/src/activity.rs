@@ -1,5 +1,5 @@
 use changes::BACKFILL_COMPLETE;
-use chrono::{DateTime, LocalResult, TimeZone, Utc};
+use chrono::{DateTime, Datelike, LocalResult, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,19 +42,16 @@ struct Row {
 }
 
 impl Activity {
-    /// Reads the image of a row; `None` when it is not whole enough to be told.
+    /// Reads the image of a row; `None` when it is not whole enough to be told, or of no time that a clock shows.
     pub(crate) fn parse(after: &str) -> Option<Self> {
         let row: Row = serde_json::from_str(after).ok()?;
         Some(Self {
             id: integer(&row.id)?,
             employee_id: integer(&row.employee_id)?,
-            date_debut: integer(&row.date_debut).map(|time| {
-                if time.abs() < LEAST_MICROSECONDS {
-                    time.saturating_mul(1000)
-                } else {
-                    time
-                }
-            }),
+            date_debut: match integer(&row.date_debut) {
+                Some(time) => Some(microseconds(time)?),
+                None => None,
+            },
             sport: text(&row.type_activite)?,
             distance_m: number(&row.distance_m),
             duree_s: number(&row.duree_s),
@@ -67,6 +64,15 @@ impl Activity {
         self.sport == BACKFILL_COMPLETE
     }
 
+    /// What stays of an activity that a source repeats, whatever else is corrected; another one may have its id after the
+    /// source was made anew.
+    pub(crate) fn identity(&self) -> i64 {
+        let start = self.date_debut.unwrap_or_default();
+        [self.id, self.employee_id, start]
+            .into_iter()
+            .fold(0, mixed)
+    }
+
     /// When it began. In the hour that spring skips, clocks show one hour more.
     pub(crate) fn began(&self, timezone: Tz) -> Option<DateTime<Utc>> {
         let local = DateTime::from_timestamp_micros(self.date_debut?)?.naive_utc();
@@ -75,6 +81,32 @@ impl Activity {
             LocalResult::None => Some(local.and_utc()),
         }
     }
+}
+
+/// A time of the source, in microseconds; nothing for what is no time of a living.
+fn microseconds(time: i64) -> Option<i64> {
+    let is_milliseconds = time.unsigned_abs() < LEAST_MICROSECONDS.unsigned_abs();
+    let micros = if is_milliseconds {
+        time.checked_mul(1000)?
+    } else {
+        time
+    };
+    let at = DateTime::from_timestamp_micros(micros)?;
+    is_sane(at).then_some(micros)
+}
+
+/// Whether a clock may have shown it.
+pub(crate) fn is_sane(at: DateTime<Utc>) -> bool {
+    (1900..=9999).contains(&at.year())
+}
+
+/// The finish of Steele, Lea and Flood's SplitMix, over both.
+fn mixed(one: i64, other: i64) -> i64 {
+    let mut z = one.cast_unsigned().rotate_left(23) ^ other.cast_unsigned();
+    z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)).cast_signed()
 }
 
 fn integer(value: &Value) -> Option<i64> {
@@ -112,12 +144,36 @@ mod tests {
     }
 
     #[test]
+    fn an_activity_is_known_by_its_id_its_athlete_and_its_start() {
+        let row = |id: i64, employee: i64, start: i64, sport: &str| {
+            let row = format!(
+                r#"{{"id":{id},"employee_id":{employee},"date_debut":{start},"type_activite":"{sport}"}}"#
+            );
+            Activity::parse(&row).expect("whole").identity()
+        };
+        let one = row(7, 1, 1_762_069_333_500_000, "Boxe");
+        assert_eq!(one, row(7, 1, 1_762_069_333_500_000, "Judo"), "corrected");
+        for other in [
+            row(8, 1, 1_762_069_333_500_000, "Boxe"),
+            row(7, 2, 1_762_069_333_500_000, "Boxe"),
+            row(7, 1, 1_762_069_333_500_001, "Boxe"),
+            row(1, 7, 1_762_069_333_500_000, "Boxe"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
     fn what_is_not_whole_is_no_activity() {
         for row in [
             r#"{"id":null,"employee_id":1,"type_activite":"Running"}"#,
             r#"{"id":1,"employee_id":1,"type_activite":"__debezium_unavailable_value"}"#,
             r#"{"id":1,"employee_id":[],"type_activite":"Running"}"#,
             "{}",
+            r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":-9223372036854775808}"#,
+            r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":9223372036854775807}"#,
+            r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":"-9000000000000000000"}"#,
+            r#"{"id":1,"employee_id":1,"type_activite":"Boxe","date_debut":900000000000000000}"#,
         ] {
             assert_eq!(Activity::parse(row), None, "{row}");
         }

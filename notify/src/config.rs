@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use changes::{Error, Result};
+use chrono::TimeDelta;
 use serde::Deserialize;
 
 /// `[notify]` of the configuration: which activities are told on Slack, and how.
@@ -92,6 +93,14 @@ impl NotifyConfig {
             "notify.timeout_ms",
             "between 100 and five minutes",
         )
+    }
+
+    /// No limit where no clock goes that far.
+    pub(crate) fn max_age(&self) -> TimeDelta {
+        i64::try_from(self.max_age_seconds)
+            .ok()
+            .and_then(TimeDelta::try_seconds)
+            .unwrap_or(TimeDelta::MAX)
     }
 
     pub(crate) fn interval(&self) -> Duration {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use changes::{Clock, Error, Result};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,8 @@ use crate::teller::Message;
 /// Longest pause after a failed call that named none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Longest pause that Slack may ask for.
+/// Shortest and longest pause that Slack may ask for.
+const SHORTEST_ASKED: Duration = Duration::from_secs(1);
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +62,12 @@ impl Courier {
 
     fn new(way: Way, config: &NotifyConfig, clock: &Clock) -> Self {
         let seed = clock().timestamp_micros().cast_unsigned();
-        let max_age = i64::try_from(config.max_age_seconds).ok();
         Self {
             way,
             clock: clock.clone(),
             rng: SmallRng::seed_from_u64(seed ^ u64::from(std::process::id())),
             first_pause: Duration::from_millis(config.retry_ms),
-            max_age: max_age
-                .and_then(TimeDelta::try_seconds)
-                .unwrap_or(TimeDelta::MAX),
+            max_age: config.max_age(),
             unfinished: false,
         }
     }
@@ -90,7 +88,6 @@ impl Courier {
     pub(crate) async fn deliver(
         &mut self,
         intent: &Intent,
-        youngest: Option<DateTime<Utc>>,
         shutdown: &CancellationToken,
     ) -> Result<Outcome> {
         let mut failures = 0;
@@ -145,7 +142,10 @@ impl Courier {
                         () = shutdown.cancelled() => return Ok(Outcome::Stopped),
                         () = tokio::time::sleep(pause) => {}
                     }
-                    if youngest.is_some_and(|at| (self.clock)() - at > self.max_age) {
+                    if intent
+                        .oldest
+                        .is_some_and(|at| (self.clock)() - at > self.max_age)
+                    {
                         metrics::observe_left_out(LeftOut::Old);
                         self.finish(Entry::Moved(intent.next.clone(), None)).await?;
                         return Ok(Outcome::Done);
@@ -181,7 +181,8 @@ impl Courier {
     /// As long as Slack asks for, or twice as long as the last time; never two notifiers at the same moment.
     fn pause(&mut self, failures: u32, asked: Option<Duration>) -> Duration {
         let pause = match asked {
-            Some(asked) => asked.min(LONGEST_ASKED),
+            // Some ask for no pause at all.
+            Some(asked) => asked.clamp(SHORTEST_ASKED, LONGEST_ASKED),
             None => {
                 let doubled = self.first_pause.saturating_mul(1 << failures.min(16));
                 doubled.min(LONGEST_PAUSE)
@@ -189,5 +190,42 @@ impl Courier {
         };
         let jitter = self.rng.random_range(0.0..0.25);
         pause + self.first_pause.min(pause).mul_f64(jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn courier(max_age_seconds: u64) -> Courier {
+        let config = NotifyConfig {
+            max_age_seconds,
+            retry_ms: 10,
+            ..NotifyConfig::default()
+        };
+        let clock: Clock = std::sync::Arc::new(|| chrono::DateTime::UNIX_EPOCH);
+        Courier::showing(Box::new(|_| Ok(())), &config, &clock)
+    }
+
+    #[test]
+    fn who_asks_for_no_pause_is_left_a_second_and_who_asks_for_days_an_hour() {
+        let mut courier = courier(1);
+        for (asked, least) in [
+            (Duration::ZERO, 1),
+            (Duration::from_secs(30), 30),
+            (Duration::MAX, 3600),
+        ] {
+            let pause = courier.pause(0, Some(asked));
+            let (least, most) = (Duration::from_secs(least), Duration::from_secs(least + 1));
+            assert!((least..most).contains(&pause), "{pause:?}");
+        }
+        assert!(courier.pause(u32::MAX, None) < Duration::from_secs(61));
+    }
+
+    #[test]
+    fn an_age_beyond_any_clock_is_no_limit() {
+        for age in [u64::MAX, i64::MAX.cast_unsigned(), 1 << 54] {
+            assert_eq!(courier(age).max_age, TimeDelta::MAX, "{age}");
+        }
     }
 }

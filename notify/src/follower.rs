@@ -48,13 +48,23 @@ pub(crate) struct Follower {
     next: BTreeMap<i32, i64>,
     behind: BTreeSet<i32>,
     connected: bool,
+    /// Whether the topic lost its first messages.
+    cut: bool,
+}
+
+/// What to do where there is no topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    Wait,
+    Fail,
 }
 
 impl Follower {
-    /// Waits for the topic to be there; nothing when told to stop before.
+    /// Waits for the topic to be there, unless that is an error; nothing when told to stop before.
     pub(crate) fn open(
         kafka: &KafkaConfig,
         topic: Topic,
+        absent: Absent,
         stop: &CancellationToken,
     ) -> Result<Option<Self>> {
         let consumer: BaseConsumer = kafka.client(&Purpose::Consume).create().map_err(|error| {
@@ -68,11 +78,13 @@ impl Follower {
             next: BTreeMap::new(),
             behind: BTreeSet::new(),
             connected: true,
+            cut: false,
         };
         let mut waiting = false;
         while !stop.is_cancelled() {
             match follower.partitions() {
                 Ok(partitions) if !partitions.is_empty() => return Ok(Some(follower)),
+                Ok(_) if absent == Absent::Fail => return Err(no_topic(&follower.topic)),
                 Ok(_) if !waiting => info!(topic = %follower.topic, "waits for the topic"),
                 Err(error) if !waiting => {
                     let why = changes::diagnose(kafka);
@@ -115,21 +127,11 @@ impl Follower {
         let mut starts = BTreeMap::new();
         for partition in self.partitions()? {
             let (low, high) = self.client().fetch_watermarks(name, partition, ANSWER)?;
-            let start = match self.next.get(&partition) {
-                Some(next) if (low..=high).contains(next) => *next,
-                Some(next) => {
-                    warn!(
-                        topic = name,
-                        partition,
-                        offset = next,
-                        low,
-                        high,
-                        "the topic does not hold what comes next: it is read from its first message"
-                    );
-                    low
-                }
-                None => low,
-            };
+            self.cut |= low > 0;
+            let (start, lost) = start(self.next.get(&partition).copied(), low, high);
+            if let Some(lost) = lost {
+                warn!(topic = name, partition, low, high, "{lost}");
+            }
             list.add_partition_offset(name, partition, Offset::Offset(start))?;
             starts.insert(partition, start);
         }
@@ -137,6 +139,11 @@ impl Follower {
         self.behind = starts.keys().copied().collect();
         self.next = starts;
         Ok(())
+    }
+
+    /// Whether Kafka's retention took messages from the beginning of the topic.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Until told to stop, or until who hears is done. Blocks the calling thread.
@@ -246,6 +253,33 @@ impl Follower {
     }
 }
 
+/// The offset to read from, and what is lost when that is not the one that comes next.
+fn start(next: Option<i64>, low: i64, high: i64) -> (i64, Option<String>) {
+    let Some(next) = next else {
+        return (low, None);
+    };
+    let lost = if next < low {
+        format!(
+            "Kafka's retention took {} messages that were not read, and what they told is lost: keep the topic longer",
+            low - next
+        )
+    } else if next > high {
+        format!(
+            "the topic was made anew, and ends before offset {next}: it is read from its first message"
+        )
+    } else {
+        return (next, None);
+    };
+    (low, Some(lost))
+}
+
+fn no_topic(topic: &Topic) -> Error {
+    let message = format!("there is no topic \"{topic}\"");
+    Error::new(ErrorKind::NotFound, message).hint(
+        "Check kafka.prefix and kafka.brokers, or start what feeds the topic first; without --once it is waited for.",
+    )
+}
+
 /// Closing a client waits for the broker, which may be away for good: nobody waits for that.
 impl Drop for Follower {
     fn drop(&mut self) {
@@ -256,5 +290,24 @@ impl Drop for Follower {
                 .name("kafka-close".to_owned())
                 .spawn(close),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_retention_took_is_said_and_what_is_there_is_read() {
+        assert_eq!(start(None, 5, 9), (5, None));
+        for next in [5, 7, 9] {
+            assert_eq!(start(Some(next), 5, 9), (next, None));
+        }
+        let (from, lost) = start(Some(2), 5, 9);
+        assert_eq!(from, 5);
+        assert!(lost.is_some_and(|lost| lost.contains("retention took 3 messages")));
+        let (from, lost) = start(Some(10), 0, 9);
+        assert_eq!(from, 0);
+        assert!(lost.is_some_and(|lost| lost.contains("made anew")));
     }
 }

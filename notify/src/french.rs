@@ -1,21 +1,27 @@
 //! Quantities, small words and foreign texts as French writes them.
 
-/// `10,8 km`, `850 m`; nothing for what is no distance.
-pub(crate) fn distance(metres: f64) -> Option<String> {
-    if !(0.5..1e9).contains(&metres) {
-        return None;
-    }
+/// The longest that one activity is believed, in metres and in seconds.
+const LONGEST_M: f64 = 1_000_000.0;
+const LONGEST_S: f64 = 7.0 * 86_400.0;
+
+/// Metres of one activity; nothing for what is no distance.
+pub(crate) fn believed(metres: f64) -> Option<f64> {
+    (0.5..=LONGEST_M).contains(&metres).then_some(metres)
+}
+
+/// `10,8 km`, `850 m`.
+pub(crate) fn length(metres: f64) -> String {
     if metres < 999.5 {
-        return Some(format!("{metres:.0} m"));
+        return format!("{metres:.0} m");
     }
     let km = format!("{:.1}", metres / 1000.0);
     let km = km.strip_suffix(".0").unwrap_or(&km).replace('.', ",");
-    Some(format!("{km} km"))
+    format!("{km} km")
 }
 
 /// `46 min`, `1 h 05`, `2 h`, `40 s`; nothing for what is no duration.
 pub(crate) fn duration(seconds: f64) -> Option<String> {
-    if !(0.5..1e8).contains(&seconds) {
+    if !(0.5..=LONGEST_S).contains(&seconds) {
         return None;
     }
     if seconds < 59.5 {
@@ -126,8 +132,11 @@ mod tests {
             (-5.0, None),
             (f64::NAN, None),
             (f64::INFINITY, None),
+            (1_000_000.0, Some("1000 km")),
+            (1_000_001.0, None),
         ] {
-            assert_eq!(distance(metres).as_deref(), expected, "{metres}");
+            let said = believed(metres).map(length);
+            assert_eq!(said.as_deref(), expected, "{metres}");
         }
     }
 
@@ -141,6 +150,9 @@ mod tests {
             (7385.0, Some("2 h 03")),
             (40.0, Some("40 s")),
             (59.7, Some("1 min")),
+            (604_800.0, Some("168 h")),
+            (604_801.0, None),
+            (-2760.0, None),
             (0.0, None),
             (f64::NAN, None),
         ] {

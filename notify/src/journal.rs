@@ -38,8 +38,14 @@ pub(crate) struct Mark {
 pub(crate) struct Intent {
     pub(crate) text: String,
     pub(crate) ids: Vec<i64>,
+    /// By what each of them is known again.
+    #[serde(default)]
+    pub(crate) identities: Vec<i64>,
     /// Where reading stands once it is posted.
     pub(crate) next: Positions,
+    /// When the oldest of them was done; none when nothing is known of it.
+    #[serde(default)]
+    pub(crate) oldest: Option<DateTime<Utc>>,
 }
 
 /// A message that Slack will never take.
@@ -54,7 +60,9 @@ pub struct Dead {
 pub(crate) struct State {
     pub(crate) positions: Positions,
     pub(crate) mark: Option<Mark>,
-    pub(crate) told: VecDeque<i64>,
+    /// The identities of the last activities that were told.
+    #[serde(default)]
+    pub(crate) known: VecDeque<i64>,
     pub(crate) intent: Option<Intent>,
     pub(crate) dead: VecDeque<Dead>,
 }
@@ -97,9 +105,9 @@ impl State {
     fn finish(&mut self) {
         if let Some(intent) = self.intent.take() {
             self.positions.extend(intent.next);
-            self.told.extend(intent.ids);
-            self.told
-                .drain(..self.told.len().saturating_sub(REMEMBERED));
+            self.known.extend(intent.identities);
+            self.known
+                .drain(..self.known.len().saturating_sub(REMEMBERED));
         }
     }
 }
@@ -133,12 +141,13 @@ impl Journal {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(directory, error)),
         }
-        Self::with_lock(&directory.join(FILE), lock).map_err(|error| unusable(directory, error))
+        let path = directory.join(FILE);
+        let bytes = first_bytes(&path).map_err(|error| unusable(directory, error))?;
+        let (state, length) = read(&path, &bytes)?;
+        Self::with_state(&path, lock, state, length).map_err(|error| unusable(directory, error))
     }
 
-    fn with_lock(path: &Path, lock: File) -> io::Result<Self> {
-        disk::create_file(path, line(&Entry::State(State::default()))?.as_bytes())?;
-        let (state, length) = read(&fs::read(path)?);
+    fn with_state(path: &Path, lock: File, state: State, length: u64) -> io::Result<Self> {
         let file = File::open(path)?;
         // What comes after would be taken for a continuation of what is written next.
         file.set_len(length)?;
@@ -188,7 +197,7 @@ pub fn dead_letters(directory: &Path) -> Result<Vec<Dead>> {
 /// What a journal says that another process may hold.
 pub(crate) fn peek(directory: &Path) -> Result<State> {
     match fs::read(directory.join(FILE)) {
-        Ok(bytes) => Ok(read(&bytes).0),
+        Ok(bytes) => Ok(read(&directory.join(FILE), &bytes)?.0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
         Err(error) => Err(unusable(directory, error)),
     }
@@ -199,23 +208,46 @@ fn line(entry: &Entry) -> io::Result<String> {
     Ok(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())))
 }
 
-/// The state after the last whole entry, and where that ends.
-fn read(bytes: &[u8]) -> (State, u64) {
+/// What is in the file, which is made when absent.
+fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    disk::create_file(path, line(&Entry::State(State::default()))?.as_bytes())?;
+    fs::read(path)
+}
+
+/// The state after the last whole entry, and where that ends. A crash tears the last line alone.
+fn read(path: &Path, bytes: &[u8]) -> Result<(State, u64)> {
     let mut state = State::default();
     let mut length = 0;
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let Some(entry) = entry(line) else { break };
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(json) = checked(line) else {
+            return match lines.next() {
+                None => Ok((state, length)),
+                Some(_) => Err(corrupt(path, number + 1)),
+            };
+        };
+        let entry = serde_json::from_str(json).map_err(|_| corrupt(path, number + 1))?;
         state.apply(entry);
         length += line.len() as u64;
     }
-    (state, length)
+    Ok((state, length))
 }
 
-fn entry(line: &[u8]) -> Option<Entry> {
+/// The entry on a line, whose checksum holds.
+fn checked(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (checksum, json) = text.split_once(' ')?;
-    let whole = u32::from_str_radix(checksum, 16) == Ok(crc32c::crc32c(json.as_bytes()));
-    whole.then(|| serde_json::from_str(json).ok()).flatten()
+    let is_whole = u32::from_str_radix(checksum, 16) == Ok(crc32c::crc32c(json.as_bytes()));
+    is_whole.then_some(json)
+}
+
+/// The text of the line may hold names: it is not repeated.
+fn corrupt(path: &Path, line: usize) -> Error {
+    let message = format!("line {line} of \"{}\" is damaged", path.display());
+    Error::new(ErrorKind::Corrupt, message).hint(
+        "Bring the file back from a backup. Or remove it: the topic is then read from its start, and activities younger \
+         than notify.max_age_seconds are told again.",
+    )
 }
 
 fn unusable(directory: &Path, error: io::Error) -> Error {

@@ -13,6 +13,7 @@ mod french;
 mod journal;
 mod metrics;
 mod names;
+mod opt_outs;
 mod outbox;
 mod reader;
 mod run;

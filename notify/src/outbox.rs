@@ -49,8 +49,10 @@ pub(crate) struct Batch {
     pub(crate) next: Positions,
     /// When the activities were committed, as far as is known.
     pub(crate) committed: Vec<DateTime<Utc>>,
-    /// The youngest of them, by their start or record: none when nothing is known of it.
-    pub(crate) youngest: Option<DateTime<Utc>>,
+    /// By what the activities are known again.
+    pub(crate) identities: Vec<i64>,
+    /// The oldest of them, by their start or record: none when nothing is known of any.
+    pub(crate) oldest: Option<DateTime<Utc>>,
 }
 
 pub(crate) struct Outbox {
@@ -65,21 +67,21 @@ pub(crate) struct Outbox {
 
 /// The last activities that were told, or wait.
 struct Known {
-    ids: HashSet<i64>,
+    identities: HashSet<i64>,
     order: VecDeque<i64>,
 }
 
 impl Known {
     /// Whether it is new.
-    fn insert(&mut self, id: i64) -> bool {
-        if !self.ids.insert(id) {
+    fn insert(&mut self, identity: i64) -> bool {
+        if !self.identities.insert(identity) {
             return false;
         }
-        self.order.push_back(id);
+        self.order.push_back(identity);
         if self.order.len() > KNOWN
             && let Some(oldest) = self.order.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.identities.remove(&oldest);
         }
         true
     }
@@ -95,14 +97,14 @@ pub(crate) struct Rules<'a> {
 
 impl Outbox {
     pub(crate) fn new(state: &State) -> Self {
-        let told = state.told.iter();
+        let told = state.known.iter();
         Self {
             waiting: VecDeque::new(),
             news: 0,
             positions: state.positions.clone(),
             mark: state.mark,
             known: Known {
-                ids: told.clone().copied().collect(),
+                identities: told.clone().copied().collect(),
                 order: told.copied().collect(),
             },
             at_end: false,
@@ -121,7 +123,7 @@ impl Outbox {
         self.at_end = false;
         let mut news = None;
         match said {
-            Said::New(new) if self.known.insert(new.activity.id) => news = Some(new),
+            Said::New(new) if self.known.insert(new.activity.identity()) => news = Some(new),
             Said::New(_) => observe_left_out(LeftOut::Repeated),
             Said::Changed(activity) => self.change(*activity),
             Said::Gone(id) => self.withdraw(id),
@@ -132,10 +134,10 @@ impl Outbox {
     }
 
     /// What a process before this one told.
-    pub(crate) fn settled(&mut self, ids: &[i64], positions: &Positions) {
+    pub(crate) fn settled(&mut self, identities: &[i64], positions: &Positions) {
         self.positions.extend(positions);
-        for id in ids {
-            self.known.insert(*id);
+        for identity in identities {
+            self.known.insert(*identity);
         }
     }
 
@@ -236,11 +238,11 @@ impl Outbox {
             message,
             next: self.positions.clone(),
             committed: told.iter().filter_map(|news| news.committed).collect(),
-            youngest: told
+            identities: told.iter().map(|news| news.activity.identity()).collect(),
+            oldest: told
                 .iter()
-                .map(|news| news.committed.into_iter().chain(news.began).min())
-                .max()
-                .flatten(),
+                .flat_map(|news| news.committed.into_iter().chain(news.began))
+                .min(),
         })
     }
 

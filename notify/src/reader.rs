@@ -9,9 +9,9 @@ use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::follower::{Flow, Follower, Heard};
+use crate::follower::{Absent, Flow, Follower, Heard};
 use crate::journal::{Mark, Positions};
 use crate::names::Names;
 use crate::outbox::{Step, What};
@@ -35,6 +35,8 @@ pub(crate) struct Beginning {
     /// Whether nothing is told before the mark.
     pub(crate) awaits_mark: bool,
     pub(crate) timezone: Tz,
+    /// Whether the topic of the activities is waited for.
+    pub(crate) absent: Absent,
 }
 
 /// Both readers; they end by themselves when told to stop.
@@ -75,7 +77,7 @@ fn read_names(
     ready: &SyncSender<()>,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let Some(mut follower) = Follower::open(kafka, topic, stop)? else {
+    let Some(mut follower) = Follower::open(kafka, topic, Absent::Wait, stop)? else {
         return Ok(());
     };
     follower.start(&Positions::new(), stop)?;
@@ -96,7 +98,7 @@ fn read_activities(
     steps: &Sender<Step>,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let Some(mut follower) = Follower::open(kafka, topic, stop)? else {
+    let Some(mut follower) = Follower::open(kafka, topic, beginning.absent, stop)? else {
         return Ok(());
     };
     let mut sieve = Sieve {
@@ -132,6 +134,7 @@ fn find_mark(
 ) -> Result<Option<Mark>> {
     let mut found = None;
     follower.start(&Positions::new(), stop)?;
+    let is_cut = follower.is_cut();
     follower.follow(stop, |heard| match heard {
         Heard::Message(message) => {
             found = message.payload().and_then(mark_in);
@@ -141,7 +144,14 @@ fn find_mark(
             }
         }
         Heard::End => {
-            info!("nothing is told before the end of the first load, which is not there yet");
+            if is_cut {
+                warn!(
+                    "nothing is told before the end of the first load, which is not there: Kafka's retention took the \
+                     first messages, and may have taken it. If the load is over, set notify.backfill_marker = false"
+                );
+            } else {
+                info!("nothing is told before the end of the first load, which is not there yet");
+            }
             sent(
                 steps,
                 Step {

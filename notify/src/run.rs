@@ -1,10 +1,9 @@
-use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use changes::{Clock, Error, ErrorKind, KafkaConfig, Result};
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -14,9 +13,11 @@ use tracing::warn;
 
 use crate::config::{Destination, InDoubt, NotifyConfig};
 use crate::deliver::{Courier, Outcome};
+use crate::follower::Absent;
 use crate::journal::{Entry, Intent, Journal, Mark, Positions, peek};
 use crate::metrics;
 use crate::names::Names;
+use crate::opt_outs::OptOuts;
 use crate::outbox::{Batch, Outbox, Rules, Step};
 use crate::reader::{self, Beginning};
 use crate::slack::Slack;
@@ -28,9 +29,6 @@ const STEPS: usize = 1024;
 
 /// Time between two notes of how far reading is, while there is nothing to tell.
 const NOTES: Duration = Duration::from_secs(5);
-
-/// Size of a file of opted-out employees that is read, at most.
-const LONGEST_LIST: u64 = 1 << 20;
 
 /// Shows a message of a dry run.
 pub type Show = Box<dyn FnMut(&Message) -> Result<()> + Send + Sync>;
@@ -66,7 +64,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<()> {
     config.validate()?;
-    opted_out(&config)?;
+    let opt_outs = OptOuts::read(&config)?;
     let timezone = Tz::from_str(timezone).map_err(|_| {
         Error::invalid(format!("source.timezone \"{timezone}\" is not a time zone"))
             .hint("Use an IANA name, such as Europe/Paris or UTC.")
@@ -87,6 +85,7 @@ pub async fn run(
         outbox: Outbox::new(&state),
         noted: (state.positions.clone(), state.mark),
         names: Names::default(),
+        opt_outs,
         courier,
         config,
         clock,
@@ -103,6 +102,10 @@ pub async fn run(
         mark: state.mark,
         awaits_mark: teller.config.backfill_marker,
         timezone,
+        absent: match until {
+            Until::Stopped => Absent::Wait,
+            Until::End => Absent::Fail,
+        },
     };
     let readers = reader::start(&kafka, beginning, teller.names.clone(), sender, &stop)?;
     let told = teller.tell(steps, readers.activities, until).await;
@@ -122,6 +125,7 @@ struct Teller {
     /// What the journal says of how far reading is.
     noted: (Positions, Option<Mark>),
     names: Names,
+    opt_outs: OptOuts,
     courier: Courier,
     config: NotifyConfig,
     clock: Clock,
@@ -144,12 +148,12 @@ impl Teller {
             }
             InDoubt::Repeat => {
                 warn!(activities, "a message is in doubt: it is posted again");
-                self.courier.deliver(&intent, None, &self.shutdown).await?
+                self.courier.deliver(&intent, &self.shutdown).await?
             }
         };
         if outcome == Outcome::Done {
             self.noted.0.extend(&intent.next);
-            self.outbox.settled(&intent.ids, &intent.next);
+            self.outbox.settled(&intent.identities, &intent.next);
         }
         Ok(outcome)
     }
@@ -194,21 +198,17 @@ impl Teller {
             self.outbox.push(step);
         }
         let now = (self.clock)();
-        let age = TimeDelta::seconds(
-            self.config
-                .max_age_seconds
-                .try_into()
-                .unwrap_or(i64::MAX / 1000),
-        );
-        let oldest = now.checked_sub_signed(age).unwrap_or_default();
-        let opted_out = opted_out(&self.config)?;
+        let oldest = now
+            .checked_sub_signed(self.config.max_age())
+            .unwrap_or(DateTime::<Utc>::MIN_UTC);
+        self.opt_outs.refresh(&self.config);
         // The mark must be known before what rests on it.
         if self.outbox.standing().1 != self.noted.1 {
             self.note().await?;
         }
         let rules = Rules {
             oldest,
-            opted_out: &opted_out,
+            opted_out: self.opt_outs.ids(),
             names: &self.names,
         };
         let Some(batch) = self.outbox.next(&rules) else {
@@ -226,13 +226,12 @@ impl Teller {
         let intent = Intent {
             text: batch.message.text,
             ids: batch.message.ids,
+            identities: batch.identities,
             next: batch.next,
+            oldest: batch.oldest,
         };
         self.courier.store(Entry::Intent(intent.clone())).await?;
-        let outcome = self
-            .courier
-            .deliver(&intent, batch.youngest, &self.shutdown)
-            .await?;
+        let outcome = self.courier.deliver(&intent, &self.shutdown).await?;
         if outcome == Outcome::Done {
             self.noted.0.extend(intent.next);
         }
@@ -250,34 +249,6 @@ impl Teller {
         let (positions, mark) = self.noted.clone();
         self.courier.store(Entry::Moved(positions, mark)).await
     }
-}
-
-/// The employees that nothing is told of, as configuration and file say at the moment.
-fn opted_out(config: &NotifyConfig) -> Result<HashSet<i64>> {
-    let mut ids: HashSet<i64> = config.opt_out.iter().copied().collect();
-    if config.opt_out_file.is_empty() {
-        return Ok(ids);
-    }
-    let path = &config.opt_out_file;
-    let refused = |kind, why: &str| {
-        Error::new(kind, format!("notify.opt_out_file \"{path}\" {why}"))
-            .hint("It has one employee's id a line; what follows a # is not read.")
-    };
-    let unread = |error| refused(ErrorKind::NotFound, "could not be read").caused_by(error);
-    if std::fs::metadata(path).map_err(unread)?.len() > LONGEST_LIST {
-        return Err(refused(ErrorKind::InvalidRequest, "is larger than 1 MiB"));
-    }
-    let text = std::fs::read_to_string(path).map_err(unread)?;
-    for (number, line) in text.lines().enumerate() {
-        let id = line.split('#').next().unwrap_or_default().trim();
-        if id.is_empty() {
-            continue;
-        }
-        let why = format!("has no id in line {}", number + 1);
-        let parsed = id.parse();
-        ids.insert(parsed.map_err(|_| refused(ErrorKind::InvalidRequest, &why))?);
-    }
-    Ok(ids)
 }
 
 fn settle(ended: Result<Result<()>, JoinError>) -> Result<()> {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use memchr::memmem;
 
-use crate::activity::Activity;
+use crate::activity::{Activity, is_sane};
 use crate::journal::Mark;
 use crate::metrics::LeftOut;
 use crate::names::key_id;
@@ -78,23 +78,36 @@ impl Sieve {
             return Said::Nothing(LeftOut::Unreadable);
         };
         if activity.is_mark() {
-            let mark = place(&envelope);
-            self.mark = Some(mark);
-            return Said::Mark(mark);
+            return self.mark_at(&envelope);
+        }
+        if has_no_time(&envelope) {
+            return Said::Nothing(LeftOut::Unreadable);
         }
         match envelope.op {
             Op::Read => Said::Nothing(LeftOut::Snapshot),
             _ if self.is_of_the_first_load(&envelope) => Said::Nothing(LeftOut::Backfill),
             Op::Create if !message.renames => Said::New(Box::new(News {
-                committed: envelope
-                    .source_ts_ms
-                    .and_then(DateTime::from_timestamp_millis),
+                committed: envelope.source_ts_ms.and_then(time),
                 began: activity.began(self.timezone),
                 activity,
             })),
             Op::Update => Said::Changed(Box::new(activity)),
             _ => Said::Nothing(LeftOut::NotNew),
         }
+    }
+
+    /// Only a creation ends another first load. A snapshot that is taken again, or a change of the row, says nothing of
+    /// what came since.
+    fn mark_at(&mut self, envelope: &Envelope<'_>) -> Said {
+        match envelope.op {
+            Op::Create => {}
+            _ if self.mark.is_none() => {}
+            Op::Read => return Said::Nothing(LeftOut::Snapshot),
+            _ => return Said::Nothing(LeftOut::NotNew),
+        }
+        let mark = place(envelope);
+        self.mark = Some(mark);
+        Said::Mark(mark)
     }
 
     /// By its place in the source's log and by its time: log positions start low again when another source takes over,
@@ -124,10 +137,19 @@ pub(crate) fn mark_in(value: &[u8]) -> Option<Mark> {
     activity.is_mark().then(|| place(&envelope))
 }
 
+/// Whether the source names a time that no clock shows.
+fn has_no_time(envelope: &Envelope<'_>) -> bool {
+    envelope.source_ts_ms.is_some_and(|ms| time(ms).is_none())
+}
+
+fn time(milliseconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(milliseconds).filter(|at| is_sane(*at))
+}
+
 fn place(envelope: &Envelope<'_>) -> Mark {
     Mark {
         lsn: envelope.source_lsn,
-        ts_ms: envelope.source_ts_ms,
+        ts_ms: envelope.source_ts_ms.filter(|ms| time(*ms).is_some()),
     }
 }
 
@@ -198,6 +220,35 @@ mod tests {
             &mut sieve,
             r#"{"op":"c","after":{"id":8,"employee_id":1,"type_activite":"Boxe"}}"#,
             "new 8",
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_is_taken_again_moves_no_mark() {
+        let mut sieve = sieve(true);
+        let mark = |op: &str, lsn: i64| event(op, 3, BACKFILL_COMPLETE, lsn, lsn * 10);
+        check(&mut sieve, &mark("r", 20), "mark");
+        check(&mut sieve, &mark("r", 900), "Snapshot");
+        check(&mut sieve, &mark("u", 901), "NotNew");
+        check(&mut sieve, &event("c", 4, "Boxe", 21, 201), "new 4");
+        check(&mut sieve, &mark("c", 40), "mark");
+        check(&mut sieve, &event("c", 5, "Boxe", 39, 399), "Backfill");
+        check(&mut sieve, &event("c", 6, "Boxe", 41, 401), "new 6");
+    }
+
+    #[test]
+    fn what_no_clock_shows_is_not_told_and_hides_nothing() {
+        let mut sieve = sieve(true);
+        for ts_ms in [i64::MIN, i64::MAX, 1 << 60] {
+            check(&mut sieve, &event("c", 4, "Boxe", 21, ts_ms), "Unreadable");
+        }
+        let mark = event("c", 3, BACKFILL_COMPLETE, 20, i64::MAX);
+        check(&mut sieve, &mark, "mark");
+        check(&mut sieve, &event("c", 4, "Boxe", 21, 201), "new 4");
+        check(
+            &mut sieve,
+            &event("c", 5, "Boxe", i64::MIN, 201),
+            "Backfill",
         );
     }
 

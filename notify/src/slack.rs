@@ -71,6 +71,8 @@ impl Slack {
         let mut message = json!({
             "text": text,
             "mrkdwn": false,
+            "parse": "none",
+            "link_names": false,
             "unfurl_links": false,
             "unfurl_media": false,
         });
@@ -80,7 +82,6 @@ impl Slack {
             .header(CONTENT_TYPE, "application/json; charset=utf-8");
         if let Destination::Bot { token, channel } = &self.destination {
             message["channel"] = json!(channel);
-            message["link_names"] = json!(false);
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
         match self.answer(request.body(message.to_string())).await {

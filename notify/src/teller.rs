@@ -3,7 +3,7 @@
 mod sports;
 
 use crate::activity::Activity;
-use crate::french::{counted, de, distance, duration, list, quoted};
+use crate::french::{believed, counted, de, duration, length, list, quoted};
 use sports::{Sport, sport};
 
 /// Letters of a comment, a first name and a sport, at most.
@@ -30,6 +30,9 @@ const DIGEST_OPENINGS: [&str; 4] = [
     "L'équipe est en forme !",
 ];
 
+/// Verbs of what is over, at the beginning of what one did.
+const FINISHING: [&str; 2] = ["terminer ", "boucler "];
+
 const SOMEBODY: &str = "un membre de l'équipe";
 
 /// What is posted, once.
@@ -50,20 +53,21 @@ pub(crate) fn tell(activity: &Activity, name: Option<&str>) -> String {
         Some(name) => (format!("{opening} {name} !"), "Tu viens"),
         None => (format!("{opening} !"), "Un membre de l'équipe vient"),
     };
-    let how_far = activity.distance_m.and_then(distance);
+    let how_far = metres(activity, &sport).map(length);
     let how_long = activity.duree_s.and_then(duration);
     let deed = if choice.next().is_multiple_of(3) {
         noun_phrase(&sport, how_far, how_long, name.is_none())
     } else {
-        let doing = match (&sport, how_far) {
+        let (doing, covers) = match (&sport, how_far) {
             (Sport::Known(sport), Some(far)) if !sport.over.is_empty() => {
-                choice.of_these(sport.over).replace("{}", &far)
+                (choice.of_these(sport.over).replace("{}", &far), true)
             }
-            (Sport::Known(sport), _) => choice.of_these(sport.doing).to_owned(),
-            (Sport::Other(sport), _) => format!("terminer une séance de sport{sport}"),
+            (Sport::Known(sport), _) => (choice.of_these(sport.doing).to_owned(), false),
+            (Sport::Other(sport), _) => (format!("terminer une séance de sport{sport}"), false),
         };
-        let covers = doing.contains(" km") || doing.contains(" m");
-        let time = time(how_long, if covers { "en" } else { "pendant" });
+        // What is finished takes its time; what one does lasts.
+        let is_finished = covers || FINISHING.iter().any(|verb| doing.starts_with(verb));
+        let time = time(how_long, if is_finished { "en" } else { "pendant" });
         format!("{you} {}{time} !", de(&doing))
     };
     let closing = match &sport {
@@ -107,13 +111,10 @@ fn time(how_long: Option<String>, preposition: &str) -> String {
 pub(crate) fn digest<'a>(told: impl Iterator<Item = (&'a Activity, Option<String>)>) -> Message {
     let mut named = Vec::new();
     let mut ids = Vec::new();
-    let mut metres = 0.0;
+    let mut total = 0.0;
     for (activity, name) in told {
         ids.push(activity.id);
-        metres += activity
-            .distance_m
-            .filter(|m| (0.5..1e9).contains(m))
-            .unwrap_or(0.0);
+        total += metres(activity, &sport(&activity.sport)).unwrap_or(0.0);
         if named.len() < NAMED {
             named.push(item(activity, name.as_deref()));
         }
@@ -125,7 +126,11 @@ pub(crate) fn digest<'a>(told: impl Iterator<Item = (&'a Activity, Option<String
     }
     let verb = if ids.len() < 2 { "vient" } else { "viennent" };
     let count = counted(ids.len(), "activité");
-    let total = distance(metres).map_or(String::new(), |total| format!(" En tout : {total}."));
+    let total = if total > 0.0 {
+        format!(" En tout : {}.", length(total))
+    } else {
+        String::new()
+    };
     let text = format!(
         "{opening} {count} {verb} de s'achever : {}.{total}",
         list(&named)
@@ -133,14 +138,25 @@ pub(crate) fn digest<'a>(told: impl Iterator<Item = (&'a Activity, Option<String
     Message { text, ids }
 }
 
+/// Metres, where the sport is one over a distance and they can be believed.
+fn metres(activity: &Activity, sport: &Sport) -> Option<f64> {
+    let is_over_a_distance = match sport {
+        Sport::Known(sport) => !sport.over.is_empty(),
+        Sport::Other(_) => true,
+    };
+    let metres = activity.distance_m.filter(|_| is_over_a_distance)?;
+    believed(metres)
+}
+
 /// `Juliette (course à pied, 10,8 km)`
 fn item(activity: &Activity, name: Option<&str>) -> String {
     let name = name.and_then(|name| quoted(name, NAME));
-    let label = match sport(&activity.sport) {
+    let sport = sport(&activity.sport);
+    let label = match &sport {
         Sport::Known(sport) => sport.label.to_owned(),
         Sport::Other(_) => quoted(&activity.sport, SPORT).unwrap_or_else(|| "sport".to_owned()),
     };
-    let how_far = activity.distance_m.and_then(distance);
+    let how_far = metres(activity, &sport).map(length);
     let measure = how_far.or_else(|| activity.duree_s.and_then(duration));
     let measure = measure.map_or(String::new(), |measure| format!(", {measure}"));
     format!("{} ({label}{measure})", name.as_deref().unwrap_or(SOMEBODY))

@@ -148,3 +148,35 @@ async fn a_message_that_was_refused_for_a_while_is_in_no_doubt() {
     assert_eq!(told.len(), 2);
     assert_eq!(told[0], told[1]);
 }
+
+/// Nobody knows of the first call; of the second it is known that Slack did not take it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doubt_ends_with_an_answer_that_is_none() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    slack.script([Reply::Reset, Reply::Raw(429, "Retry-After: 600\r\n", "")]);
+    let telling = world.start(world.config(&slack));
+    world.activity(Op::Create, 10, 1, "Running").await;
+    calls(&slack, 2).await;
+    telling.stop().await.expect("a clean stop");
+    world.tell(&slack).await.expect("told");
+    let told = slack.texts();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told.iter().all(|text| *text == told[0]), "{told:?}");
+}
+
+/// The message in doubt of a process that stopped is too old once Slack answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_doubt_grows_old_as_well() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    slack.script([Reply::Reset]);
+    let mut config = world.config(&slack);
+    (config.retry_ms, config.in_doubt) = (60_000, InDoubt::Repeat);
+    let telling = world.start(config.clone());
+    world.activity(Op::Create, 10, 1, "Running").await;
+    calls(&slack, 1).await;
+    telling.stop().await.expect("a clean stop");
+    slack.script([Reply::Raw(503, "", "")]);
+    (config.retry_ms, config.max_age_seconds) = (10, 1);
+    world.tell_by(config).await.expect("passed over");
+    assert_eq!(slack.calls().len(), 2, "{:?}", slack.texts());
+}

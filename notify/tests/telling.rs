@@ -1,4 +1,4 @@
-use changes::Op;
+use changes::{ErrorKind, Op};
 use notify::{Delivery, Destination, Secret, Until};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ async fn new_activities_are_told_and_nothing_of_the_first_load_is() {
     assert_eq!(told[0].authorization, "Bearer xoxb-123");
     assert_eq!(told[0].body["channel"], "C1");
     assert_eq!(told[0].body["mrkdwn"], false);
+    assert_eq!(told[0].body["parse"], "none");
+    assert_eq!(told[0].body["link_names"], false);
     for expected in ["Juliette", "10,8 km", "46 min"] {
         assert!(told[0].text().contains(expected), "{}", told[0].text());
     }
@@ -112,7 +114,7 @@ async fn nobody_who_opted_out_is_told_of_and_nothing_old_is() {
     world.tell_by(config.clone()).await.expect("told");
     let told = slack.texts();
     assert!(
-        told.iter().all(|text| text.contains("Laurence")),
+        !told.is_empty() && told.iter().all(|text| text.contains("Laurence")),
         "{told:?}"
     );
 
@@ -179,4 +181,57 @@ async fn a_webhook_is_posted_to_as_well() {
     assert_eq!(told[0], told[2]);
     assert_eq!(told[0].path, "/services/T000/B000/XXXX");
     assert_eq!(told[0].authorization, "");
+    assert_eq!(told[0].body["parse"], "none");
+    assert_eq!(told[0].body["link_names"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_without_a_topic_is_an_error() {
+    let (world, slack) = (World::elsewhere().await, Slack::start());
+    let error = world.tell(&slack).await.expect_err("no topic");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(
+        error
+            .to_string()
+            .contains("elsewhere.public.sport_activities"),
+        "{error}"
+    );
+    assert!(error.hint_text().is_some());
+}
+
+/// The file of opted-out employees goes bad while it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opted_out_stays_so_while_the_list_has_a_fault() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    let list = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(list.path(), "2 # Paul\n").expect("written");
+    let mut config = world.config(&slack);
+    config.opt_out_file = list.path().display().to_string();
+    let telling = world.start(config);
+    world.activity(Op::Create, 10, 1, "Marche").await;
+    calls(&slack, 1).await;
+    std::fs::write(list.path(), "2\nPaul\n").expect("written");
+    world.activity(Op::Create, 11, 2, "Marche").await;
+    world.activity(Op::Create, 12, 3, "Marche").await;
+    let told = calls(&slack, 2).await;
+    assert!(told[1].contains("Laurence"), "{told:?}");
+    telling.stop().await.expect("no error");
+    assert!(!slack.texts().iter().any(|text| text.contains("Paul")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_clock_shows_is_passed_over_and_a_reused_id_is_told() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    for (id, date) in [(10, i64::MIN), (11, i64::MAX), (12, i64::MIN + 1)] {
+        world.row(Op::Create, id, json!({"date_debut": date})).await;
+    }
+    world.activity(Op::Create, 13, 1, "Judo").await;
+    let mut config = world.config(&slack);
+    config.max_age_seconds = i64::MAX.cast_unsigned();
+    world.tell_by(config).await.expect("told");
+    assert_eq!(slack.calls().len(), 1, "{:?}", slack.texts());
+    world.activity(Op::Create, 13, 2, "Judo").await;
+    world.tell(&slack).await.expect("told");
+    let told = slack.texts();
+    assert!(told.len() == 2 && told[1].contains("Paul"), "{told:?}");
 }

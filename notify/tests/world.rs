@@ -58,6 +58,13 @@ impl World {
         world
     }
 
+    /// Where nobody made the company's topics.
+    pub(crate) async fn elsewhere() -> Self {
+        let mut world = Self::begin().await;
+        world.kafka.prefix = "elsewhere".to_owned();
+        world
+    }
+
     /// With a first load that is over.
     pub(crate) async fn loaded() -> Self {
         let world = Self::begin().await;

@@ -9,8 +9,10 @@ mod communes;
 mod config;
 mod estimate;
 mod inquiry;
+mod judgement;
 mod measure;
 mod provider;
+mod survey;
 
 pub use communes::{Commune, Communes};
 pub use config::{CommuteConfig, Key, ProviderName};

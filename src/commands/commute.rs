@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use changes::Error;
+use changes::{Error, ErrorKind};
 use clap::{Args, ValueEnum};
 use sources::commute::{
     self, CommuteConfig, Key, MeasureOptions, MeasureReport, Measured, Progress, ProviderName,
@@ -72,6 +72,9 @@ impl Command {
     }
 
     async fn measure(&self, context: &Context) -> anyhow::Result<MeasureReport> {
+        if context.config.database.postgres()?.is_some() {
+            return Err(of_the_database().into());
+        }
         let mut config = context.config.commute.clone();
         config.provider = self.provider.map_or(config.provider, ProviderName::from);
         let key = key(&config)?;
@@ -80,7 +83,9 @@ impl Command {
             retry_flagged: self.again,
         };
         let report = with_kafka(context, async |kafka| {
-            sources::topics::ensure(&kafka).await?;
+            if !self.dry_run {
+                sources::topics::ensure(&kafka).await?;
+            }
             let lsn = lsn(&context.config)?;
             let clock = context.clock.clone();
             let report = commute::measure(&kafka, &lsn, &config, key, options, clock, tell);
@@ -98,7 +103,7 @@ impl Command {
         output::table(&columns, &rows, self.output)?;
         for (id, reason) in &report.unanswered {
             output::note(&format!(
-                "employee {id}: estimated, for want of an answer: {reason}"
+                "employee {id}: no answer, so as measured before or estimated: {reason}"
             ));
         }
         let flagged = report.changed.iter().filter(|row| row.flag.is_some());
@@ -119,6 +124,14 @@ impl Command {
         });
         Ok(())
     }
+}
+
+/// Two writers of one topic would take turns to overwrite each other.
+fn of_the_database() -> Error {
+    let message = "with source.postgres the distances come from its table commute_distances";
+    Error::new(ErrorKind::Unsupported, message).hint(
+        "Import the employees with `sportlake hr import`, which estimates the distances, or write them to that table.",
+    )
 }
 
 fn row(measured: &Measured) -> Vec<String> {

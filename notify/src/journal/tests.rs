@@ -7,7 +7,9 @@ fn entries() -> Vec<Entry> {
         Entry::Intent(Intent {
             text: format!("Bravo {id} !"),
             ids: vec![id],
+            identities: vec![id],
             next: Positions::from([(0, id), (1, 7)]),
+            oldest: None,
         })
     };
     let mark = Mark {
@@ -46,7 +48,7 @@ fn states() -> Vec<State> {
 #[test]
 fn a_message_is_told_once_it_is_finished() {
     let last = states().pop().expect("states");
-    assert_eq!(last.told, [10, 11, 12]);
+    assert_eq!(last.known, [10, 11, 12]);
     assert_eq!(last.positions, Positions::from([(0, 12), (1, 7)]));
     assert_eq!(last.intent, None);
     assert_eq!(last.dead.len(), 1);
@@ -122,6 +124,43 @@ fn a_torn_entry_is_none_and_the_next_takes_its_place() {
 }
 
 #[test]
+fn a_line_that_no_crash_tore_is_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::open(folder.path()).expect("opened");
+    for entry in &entries()[..3] {
+        journal.store(entry).expect("stored");
+    }
+    drop(journal);
+    let path = folder.path().join(FILE);
+    let whole = fs::read_to_string(&path).expect("a text");
+    let unknown = {
+        let json = r#"{"Forgotten":1}"#;
+        format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()))
+    };
+    for (text, line) in [
+        (whole.replace("Bravo 10", "Bravo 11"), 3),
+        (whole.replacen("\n", "", 1), 1),
+        (format!("{whole}\n{unknown}"), 5),
+        (format!("{whole}{unknown}"), 5),
+    ] {
+        fs::write(&path, &text).expect("written");
+        for error in [
+            Journal::open(folder.path()).err().expect("damaged"),
+            dead_letters(folder.path()).expect_err("damaged"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            let said = error.to_string();
+            assert!(said.starts_with(&format!("line {line} of ")), "{said}");
+            assert!(error.hint_text().is_some());
+        }
+        assert_eq!(fs::read_to_string(&path).expect("a text"), text, "kept");
+    }
+    fs::write(&path, &whole).expect("mended");
+    let journal = Journal::open(folder.path()).expect("opened");
+    assert_eq!(journal.state(), &states()[3]);
+}
+
+#[test]
 fn the_journal_stays_small_and_remembers_the_last() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::open(folder.path()).expect("opened");
@@ -130,7 +169,9 @@ fn the_journal_stays_small_and_remembers_the_last() {
         let intent = Intent {
             text: "x".repeat(3000),
             ids: ids(from),
+            identities: ids(from),
             next: Positions::from([(0, from)]),
+            oldest: None,
         };
         journal.store(&Entry::Intent(intent)).expect("stored");
         journal.store(&Entry::Told).expect("stored");
@@ -139,7 +180,7 @@ fn the_journal_stays_small_and_remembers_the_last() {
         .expect("a file")
         .len();
     assert!(length < 2 * COMPACT_ABOVE, "{length} bytes");
-    assert_eq!(journal.state().told.len(), REMEMBERED);
+    assert_eq!(journal.state().known.len(), REMEMBERED);
     let expected = journal.state().clone();
     drop(journal);
     assert_eq!(

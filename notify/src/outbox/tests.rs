@@ -69,7 +69,11 @@ fn many_are_one_digest_in_the_order_heard() {
     let batch = next(&mut outbox, 0, &[]).expect("news");
     assert_eq!(batch.message.ids, [1, 2, 3]);
     assert_eq!(batch.next, Positions::from([(0, 3)]));
-    assert_eq!(batch.youngest, Some(at(1003)));
+    assert_eq!(
+        batch.oldest,
+        Some(at(1001)),
+        "a digest is as old as its oldest"
+    );
     assert_eq!(outbox.news(), 0);
 }
 
@@ -99,6 +103,18 @@ fn what_is_repeated_taken_back_old_or_opted_out_is_not_told() {
 }
 
 #[test]
+fn another_activity_with_the_id_of_one_that_was_told_is_told() {
+    let mut outbox = outbox([(0, 1, news(1, 1))]);
+    assert!(next(&mut outbox, 0, &[]).is_some());
+    outbox.push(Step {
+        place: Some((0, 2)),
+        what: What::Said(news(1, 2)),
+    });
+    let batch = next(&mut outbox, 0, &[]).expect("the topic was made anew");
+    assert_eq!(batch.message.ids, [1]);
+}
+
+#[test]
 fn a_correction_is_what_is_told() {
     let mut corrected = activity(1, 1);
     corrected.duree_s = Some(3600.0);
@@ -122,6 +138,6 @@ fn what_is_known_and_what_waits_have_limits() {
             what: What::Said(news(id, 1)),
         });
     }
-    assert_eq!(outbox.known.ids.len(), KNOWN);
+    assert_eq!(outbox.known.identities.len(), KNOWN);
     assert_eq!(outbox.known.order.len(), KNOWN);
 }

@@ -176,3 +176,72 @@ fn a_digest_counts_what_it_does_not_name() {
         unknown.text
     );
 }
+
+#[test]
+fn what_is_finished_is_so_in_its_time() {
+    let mut done = activity(0, "Pétanque");
+    done.distance_m = None;
+    for text in tellings(&done, Some("Zoé")) {
+        assert!(text.contains(" en 46 min !"), "{text}");
+    }
+    done.sport = "Triathlon".to_owned();
+    for text in tellings(&done, Some("Zoé")) {
+        let lasts = text.contains("enchaîner natation");
+        let expected = if lasts {
+            " pendant 46 min !"
+        } else {
+            " en 46 min !"
+        };
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_sport_without_a_distance_tells_none() {
+    for sport in ["Tennis", "Escalade", "Judo", "Football"] {
+        let played = activity(0, sport);
+        for text in tellings(&played, Some("Zoé")) {
+            assert!(!text.contains("10,8 km"), "{text}");
+        }
+        let many = [played.clone(), played.clone(), played];
+        let text = digest(many.iter().map(|a| (a, None))).text;
+        assert!(!text.contains("km") && text.contains("46 min"), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_not_told() {
+    for (metres, seconds) in [(-10_840.0, -1.0), (1e8, 1e7), (f64::NAN, f64::INFINITY)] {
+        let mut run = activity(0, "Running");
+        (run.distance_m, run.duree_s) = (Some(metres), Some(seconds));
+        let mut texts = tellings(&run, Some("Zoé"));
+        texts.insert(digest([&run, &run, &run].into_iter().map(|a| (a, None))).text);
+        for text in texts {
+            let said = text.replace("3 activités", "");
+            assert!(!said.contains(|c: char| c.is_ascii_digit()), "{text}");
+        }
+    }
+}
+
+/// Slack cuts texts off at 40,000 characters, and advises 4,000.
+#[test]
+fn the_longest_texts_are_taken_whole() {
+    let long = "&<é>".repeat(20_000);
+    let mut hostile = activity(0, &long);
+    hostile.comment = Some(long.clone());
+    for text in tellings(&hostile, Some(&long)) {
+        assert!(
+            text.chars().count() < 4000,
+            "{} letters",
+            text.chars().count()
+        );
+        assert!(text.ends_with("… »)"), "{text}");
+    }
+    let many = vec![hostile; 1000];
+    let text = digest(many.iter().map(|a| (a, Some(long.clone())))).text;
+    assert!(
+        text.chars().count() < 8000,
+        "{} letters",
+        text.chars().count()
+    );
+}

@@ -27,22 +27,29 @@ pub(super) struct Said {
 pub(super) struct Cache {
     path: PathBuf,
     said: BTreeMap<String, Said>,
+    is_lost: bool,
 }
 
 impl Cache {
     /// A file that cannot be read is one that is not there: everything is asked again.
     pub(super) fn open(path: &Path) -> Self {
-        let said = match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        let said = std::fs::read(path).ok().and_then(|bytes| {
+            let said = serde_json::from_slice(&bytes);
+            if said.is_err() {
                 warn!(path = %path.display(), "the cache of distances is damaged: everything is asked again");
-                BTreeMap::new()
-            }),
-            Err(_) => BTreeMap::new(),
-        };
+            }
+            said.ok()
+        });
         Self {
             path: path.to_owned(),
-            said,
+            is_lost: said.is_none(),
+            said: said.unwrap_or_default(),
         }
+    }
+
+    /// Whether nothing is known of what was answered before.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     pub(super) fn key(provider: &str, address: &str, profile: Profile) -> String {

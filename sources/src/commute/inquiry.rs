@@ -31,6 +31,8 @@ pub(super) enum Outcome {
     Said(Said),
     /// No answer, this time.
     None(&'static str),
+    /// The provider does not take this question; an error when somebody has to act.
+    Refused(&'static str, Option<Error>),
     /// No question will be answered until somebody acts.
     Lasting(Error),
 }
@@ -60,6 +62,7 @@ pub(super) async fn ask(
                     flag: Some(flag),
                 });
             }
+            Err(Failure::Refused(reason, error)) => return Outcome::Refused(reason, error),
             Err(Failure::Lasting(error)) => return Outcome::Lasting(error),
             Err(Failure::Passing(asked, reason)) => {
                 failures += 1;
@@ -84,7 +87,8 @@ fn pause(
 ) -> Duration {
     let first = Duration::from_millis(config.retry_ms);
     let pause = match asked {
-        Some(asked) => asked.min(LONGEST_ASKED),
+        // Some ask for no pause at all.
+        Some(asked) => asked.clamp(first.min(LONGEST_ASKED), LONGEST_ASKED),
         None => first
             .saturating_mul(1 << (failures - 1).min(16))
             .min(LONGEST_PAUSE),
@@ -99,4 +103,13 @@ pub(super) fn silent(provider: &str, reason: &str) -> Error {
         format!("{provider} does not answer: {reason}"),
     )
     .hint("What was measured is kept. Run it again later; the provider's status page may say more.")
+}
+
+/// Of a provider that takes no question, whosever it is.
+pub(super) fn refusing(provider: &str, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{provider} takes no question: {reason}"),
+    )
+    .hint("What was measured is kept. Check the provider's address in the section [commute], and its status page.")
 }

@@ -266,11 +266,12 @@ async fn answers_that_do_not_fit_the_commune_are_flagged_and_not_believed() {
     let toulouse = (43.6045, 1.4442);
     let partial = json!({"routes": [{"distanceMeters": 6400}], "geocodingResults": {"origin": {"partialMatch": true}}});
     let lost = json!({"geocodingResults": {"origin": {"geocoderStatus": {"code": 5}}}});
-    let answers: [(Value, &str); 5] = [
+    let answers: [(Value, &str); 6] = [
         (way(240_000, toulouse), "far_from_commune"),
         // A wrong place at a likely distance, and a long way from the right place.
         (way(6400, toulouse), "far_from_commune"),
         (way(100_000, (43.57, 3.90)), "far_from_commune"),
+        (way(0, (43.57, 3.90)), "far_from_commune"),
         (partial, "ambiguous_address"),
         (lost, "address_not_found"),
     ];
@@ -370,6 +371,72 @@ async fn a_refused_key_and_a_used_up_quota_are_one_message_and_what_was_measured
         let stopped = company.open_route_service().await.stopped;
         assert_eq!(stopped.map(|error| error.kind()), Some(kind));
     }
+    company.kafka.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_provider_measured_stays_when_another_fails_or_nobody_is_asked() {
+    let company = Company::of(&[(1, HOME, WALK)]).await;
+    company.google().await;
+    let measured = ("google".to_owned(), Some(6400.0), None);
+    assert_eq!(company.distance(1).await, measured);
+
+    let down = || Some((503, "", json!("down")));
+    company.routes.script([down(), down(), down()]);
+    let report = company.open_route_service().await;
+    assert_eq!(
+        (report.unanswered.len(), report.changed.len()),
+        (1, 0),
+        "{report:?}"
+    );
+    let asked = company.ask(
+        ProviderName::Estimate,
+        GOOGLE_KEY,
+        MeasureOptions::default(),
+    );
+    assert_eq!(asked.await.expect("estimated").changed.len(), 0);
+    assert_eq!(company.distance(1).await, measured);
+    company.kafka.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_address_holds_up_nobody_else_and_is_asked_about_again() {
+    let company = Company::of(&[(1, HOME, WALK), (2, HOME, BIKE)]).await;
+    let invalid = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT"}});
+    company
+        .routes
+        .script([Some((400, "", invalid)), Some((404, "", json!({})))]);
+    let report = company.google().await;
+    assert_eq!((report.asked, report.unanswered.len()), (2, 2));
+    let error = report.stopped.expect("an error");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.hint_text().is_some());
+    for id in [1, 2] {
+        let (source, _, flag) = company.distance(id).await;
+        assert_eq!((source.as_str(), flag), ("estimate", None));
+    }
+    let again = company.google().await;
+    assert_eq!((again.asked, again.changed.len()), (2, 2), "{again:?}");
+    assert!(again.stopped.is_none());
+    company.kafka.stop().await;
+
+    let many: Vec<String> = (1..=12)
+        .map(|number| format!("{number} rue de la Loge, 34000 Montpellier"))
+        .collect();
+    let employees: Vec<_> = (1..)
+        .zip(&many)
+        .map(|(id, at)| (id, at.as_str(), WALK))
+        .collect();
+    let company = Company::of(&employees).await;
+    company
+        .routes
+        .script((0..12).map(|_| Some((404, "", json!({})))));
+    let stopped = company.google().await;
+    assert_eq!(stopped.asked, 10, "{stopped:?}");
+    assert_eq!(
+        stopped.stopped.map(|error| error.kind()),
+        Some(ErrorKind::Unavailable)
+    );
     company.kafka.stop().await;
 }
 

@@ -7,7 +7,7 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Failure, Key, Profile, Way, call, exhausted, refused, unexpected};
+use super::{Answer, Failure, Key, Profile, Way, call, exhausted, refused, undocumented};
 use crate::commute::estimate::{Flag, OFFICE_ADDRESS, Position};
 
 const NAME: &str = "Google Routes";
@@ -151,8 +151,55 @@ fn failure(answer: &Answer) -> Failure {
         (429, _) | (_, "RESOURCE_EXHAUSTED") => {
             Failure::Passing(answer.retry_after, super::super::QUOTA)
         }
-        (404, "NOT_FOUND") => Failure::Flagged(Flag::AddressNotFound),
-        (400, "INVALID_ARGUMENT") => Failure::Flagged(Flag::AddressNotFound),
-        (status, _) => unexpected(NAME, status),
+        (status, _) => undocumented(NAME, status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use changes::ErrorKind;
+
+    fn class(status: u16, body: &str) -> String {
+        let answer = Answer {
+            status,
+            retry_after: None,
+            body: body.as_bytes().to_vec(),
+        };
+        match failure(&answer) {
+            Failure::Flagged(flag) => format!("flagged {}", flag.as_str()),
+            Failure::Passing(..) => "passing".to_owned(),
+            Failure::Refused(_, error) => format!("refused {:?}", error.map(|e| hinted(&e))),
+            Failure::Lasting(error) => format!("lasting {:?}", hinted(&error)),
+        }
+    }
+
+    fn hinted(error: &changes::Error) -> ErrorKind {
+        assert!(error.hint_text().is_some(), "{error}");
+        error.kind()
+    }
+
+    #[test]
+    fn only_what_is_documented_for_an_address_is_laid_to_it() {
+        for (status, body, expected) in [
+            (
+                400,
+                r#"{"error":{"status":"INVALID_ARGUMENT"}}"#,
+                "refused Some(Unsupported)",
+            ),
+            (
+                400,
+                r#"{"error":{"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#,
+                "lasting Unauthenticated",
+            ),
+            (401, "", "lasting Unauthenticated"),
+            (403, "", "lasting Unauthenticated"),
+            (404, r#"{"error":{"status":"NOT_FOUND"}}"#, "refused None"),
+            (422, "", "refused None"),
+            (429, "", "passing"),
+            (302, "", "lasting Unavailable"),
+        ] {
+            assert_eq!(class(status, body), expected, "{status} {body}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Failure, Key, Profile, Way, call, exhausted, refused, unexpected};
+use super::{Answer, Failure, Key, Profile, Way, call, exhausted, refused, undocumented};
 use crate::commute::estimate::{Flag, OFFICE, Position};
 
 const NAME: &str = "OpenRouteService";
@@ -139,6 +139,56 @@ fn failure(answer: &Answer) -> Failure {
         (_, Some(2009)) => Failure::Flagged(Flag::NoRoute),
         (_, Some(2010)) => Failure::Flagged(Flag::AddressNotFound),
         (_, Some(2004)) => Failure::Flagged(Flag::NoRoute),
-        (status, _) => unexpected(NAME, status),
+        (status, _) => undocumented(NAME, status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use changes::ErrorKind;
+
+    fn class(status: u16, body: &str) -> String {
+        let answer = Answer {
+            status,
+            retry_after: None,
+            body: body.as_bytes().to_vec(),
+        };
+        match failure(&answer) {
+            Failure::Flagged(flag) => format!("flagged {}", flag.as_str()),
+            Failure::Passing(..) => "passing".to_owned(),
+            Failure::Refused(_, error) => format!("refused {:?}", error.map(|e| hinted(&e))),
+            Failure::Lasting(error) => format!("lasting {:?}", hinted(&error)),
+        }
+    }
+
+    fn hinted(error: &changes::Error) -> ErrorKind {
+        assert!(error.hint_text().is_some(), "{error}");
+        error.kind()
+    }
+
+    #[test]
+    fn only_what_is_documented_for_an_address_is_laid_to_it() {
+        for (status, body, expected) in [
+            (
+                404,
+                r#"{"error":{"code":2010}}"#,
+                "flagged address_not_found",
+            ),
+            (404, r#"{"error":{"code":2009}}"#, "flagged no_route"),
+            (
+                400,
+                r#"{"error":{"code":2003}}"#,
+                "refused Some(Unsupported)",
+            ),
+            (401, "", "lasting Unauthenticated"),
+            (403, "", "lasting Unauthenticated"),
+            (404, "", "refused None"),
+            (422, "", "refused None"),
+            (429, "", "passing"),
+            (302, "", "lasting Unavailable"),
+        ] {
+            assert_eq!(class(status, body), expected, "{status} {body}");
+        }
     }
 }
