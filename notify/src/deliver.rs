@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::NotifyConfig;
 use crate::journal::{Dead, Entry, Intent};
-use crate::metrics::{self, LeftOut};
+use crate::metrics;
 use crate::run::Show;
 use crate::slack::{Slack, Verdict};
 use crate::store::Store;
@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     Done,
     /// Told to stop before it was.
     Stopped,
+    /// It is not posted, and no news any more.
+    Old,
 }
 
 pub(crate) struct Courier {
@@ -146,9 +148,10 @@ impl Courier {
                         .oldest
                         .is_some_and(|at| (self.clock)() - at > self.max_age)
                     {
-                        metrics::observe_left_out(LeftOut::Old);
-                        self.finish(Entry::Moved(intent.next.clone(), None)).await?;
-                        return Ok(Outcome::Done);
+                        if posted {
+                            self.store(Entry::Withdrawn).await?;
+                        }
+                        return Ok(Outcome::Old);
                     }
                     if !posted {
                         self.store(Entry::Intent(intent.clone())).await?;
@@ -158,7 +161,7 @@ impl Courier {
         }
     }
 
-    async fn finish(&mut self, entry: Entry) -> Result<()> {
+    pub(crate) async fn finish(&mut self, entry: Entry) -> Result<()> {
         self.store(entry).await?;
         self.unfinished = false;
         Ok(())

@@ -38,7 +38,8 @@ pub(crate) enum What {
 /// A message of the topic that is not done with.
 #[derive(Debug)]
 struct Waiting {
-    place: (i32, i64),
+    /// None when reading stands after it already.
+    place: Option<(i32, i64)>,
     news: Option<Box<News>>,
 }
 
@@ -47,8 +48,8 @@ struct Waiting {
 pub(crate) struct Batch {
     pub(crate) message: Message,
     pub(crate) next: Positions,
-    /// When the activities were committed, as far as is known.
-    pub(crate) committed: Vec<DateTime<Utc>>,
+    /// What is told, in order.
+    pub(crate) news: Vec<News>,
     /// By what the activities are known again.
     pub(crate) identities: Vec<i64>,
     /// The oldest of them, by their start or record: none when nothing is known of any.
@@ -149,12 +150,24 @@ impl Outbox {
             return;
         } else if let Some(last) = self.waiting.back_mut()
             && last.news.is_none()
-            && last.place.0 == place.0
+            && last.place.is_some_and(|last| last.0 == place.0)
         {
-            last.place = place;
+            last.place = Some(place);
             return;
         }
+        let place = Some(place);
         self.waiting.push_back(Waiting { place, news });
+    }
+
+    /// Of a message that was not posted and is too old: what is still news of it is told anew.
+    pub(crate) fn put_back(&mut self, news: Vec<News>) {
+        self.news += news.len();
+        for news in news.into_iter().rev() {
+            self.waiting.push_front(Waiting {
+                place: None,
+                news: Some(Box::new(news)),
+            });
+        }
     }
 
     fn change(&mut self, activity: Activity) {
@@ -178,7 +191,7 @@ impl Outbox {
         while self.starts_with_nothing()
             && let Some(waiting) = self.waiting.pop_front()
         {
-            self.positions.insert(waiting.place.0, waiting.place.1);
+            self.positions.extend(waiting.place);
         }
     }
 
@@ -213,15 +226,15 @@ impl Outbox {
     pub(crate) fn next(&mut self, rules: &Rules<'_>) -> Option<Batch> {
         self.sift(rules);
         let wanted = if self.news > ONE_BY_ONE { self.news } else { 1 };
-        let mut told: Vec<Box<News>> = Vec::new();
+        let mut told: Vec<News> = Vec::new();
         while told.len() < wanted {
             let Some(waiting) = self.waiting.pop_front() else {
                 break;
             };
-            self.positions.insert(waiting.place.0, waiting.place.1);
+            self.positions.extend(waiting.place);
             if let Some(news) = waiting.news {
                 self.news -= 1;
-                told.push(news);
+                told.push(*news);
             }
         }
         self.settle();
@@ -237,12 +250,12 @@ impl Outbox {
         Some(Batch {
             message,
             next: self.positions.clone(),
-            committed: told.iter().filter_map(|news| news.committed).collect(),
             identities: told.iter().map(|news| news.activity.identity()).collect(),
             oldest: told
                 .iter()
                 .flat_map(|news| news.committed.into_iter().chain(news.began))
                 .min(),
+            news: told,
         })
     }
 

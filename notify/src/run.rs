@@ -15,7 +15,7 @@ use crate::config::{Destination, InDoubt, NotifyConfig};
 use crate::deliver::{Courier, Outcome};
 use crate::follower::Absent;
 use crate::journal::{Entry, Intent, Journal, Mark, Positions, peek};
-use crate::metrics;
+use crate::metrics::{self, LeftOut};
 use crate::names::Names;
 use crate::opt_outs::OptOuts;
 use crate::outbox::{Batch, Outbox, Rules, Step};
@@ -151,7 +151,12 @@ impl Teller {
                 self.courier.deliver(&intent, &self.shutdown).await?
             }
         };
-        if outcome == Outcome::Done {
+        if outcome == Outcome::Old {
+            metrics::observe_left_out(LeftOut::Old);
+            let passed = Entry::Moved(intent.next.clone(), None);
+            self.courier.finish(passed).await?;
+        }
+        if outcome != Outcome::Stopped {
             self.noted.0.extend(&intent.next);
             self.outbox.settled(&intent.identities, &intent.next);
         }
@@ -212,6 +217,13 @@ impl Teller {
             names: &self.names,
         };
         let Some(batch) = self.outbox.next(&rules) else {
+            if self.courier.is_unfinished() {
+                // All of the last message grew old.
+                let (positions, mark) = self.outbox.standing();
+                self.noted = (positions.clone(), mark);
+                let passed = Entry::Moved(positions.clone(), mark);
+                self.courier.finish(passed).await?;
+            }
             return Ok(Outcome::Done);
         };
         self.post(batch).await
@@ -219,8 +231,8 @@ impl Teller {
 
     async fn post(&mut self, batch: Batch) -> Result<Outcome> {
         let now = (self.clock)();
-        for committed in &batch.committed {
-            let waited = (now - *committed).as_seconds_f64();
+        for committed in batch.news.iter().filter_map(|news| news.committed) {
+            let waited = (now - committed).as_seconds_f64();
             metrics::observe_call(waited);
         }
         let intent = Intent {
@@ -232,8 +244,10 @@ impl Teller {
         };
         self.courier.store(Entry::Intent(intent.clone())).await?;
         let outcome = self.courier.deliver(&intent, &self.shutdown).await?;
-        if outcome == Outcome::Done {
-            self.noted.0.extend(intent.next);
+        match outcome {
+            Outcome::Done => self.noted.0.extend(intent.next),
+            Outcome::Old => self.outbox.put_back(batch.news),
+            Outcome::Stopped => {}
         }
         Ok(outcome)
     }

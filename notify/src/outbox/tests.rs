@@ -115,6 +115,24 @@ fn another_activity_with_the_id_of_one_that_was_told_is_told() {
 }
 
 #[test]
+fn of_a_digest_that_grew_old_what_is_news_is_told() {
+    let mut outbox = outbox((1..=4).map(|id| (0, id, news(id, 1))));
+    let digest = next(&mut outbox, 0, &[]).expect("news");
+    assert_eq!(digest.message.ids, [1, 2, 3, 4]);
+    outbox.put_back(digest.news);
+    assert_eq!(outbox.news(), 4);
+    let batch = next(&mut outbox, 1003, &[]).expect("news");
+    assert_eq!(batch.message.ids, [3], "one by one, as two wait");
+    let batch = next(&mut outbox, 1003, &[]).expect("news");
+    assert_eq!(batch.message.ids, [4]);
+    assert_eq!(batch.next, Positions::from([(0, 4)]));
+    outbox.put_back(batch.news);
+    assert_eq!(next(&mut outbox, 2000, &[]), None);
+    assert_eq!(outbox.news(), 0);
+    assert_eq!(outbox.standing().0, &Positions::from([(0, 4)]));
+}
+
+#[test]
 fn a_correction_is_what_is_told() {
     let mut corrected = activity(1, 1);
     corrected.duree_s = Some(3600.0);

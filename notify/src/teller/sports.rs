@@ -1,6 +1,9 @@
 use super::SPORT;
 use crate::french::{plain, quoted};
 
+/// Letters of a sport's name that are looked at.
+const LONGEST_NAME: usize = 240;
+
 /// What there is to say about one sport.
 pub(super) struct Words {
     /// In a list: `course à pied`.
@@ -238,6 +241,8 @@ const GYMNASTICS: Words = played(
 
 /// The words for a sport, however it is spelled.
 pub(super) fn sport(name: &str) -> Sport {
+    let end = name.char_indices().nth(LONGEST_NAME).map(|(end, _)| end);
+    let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
     let words: &'static Words = match plain(name).as_str() {
         "running" | "runing" | "course" | "course a pied" | "footing" | "jogging" => &RUNNING,
         "velo" | "cyclisme" => &CYCLING,
