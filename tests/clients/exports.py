@@ -34,7 +34,7 @@ assert [cell.value for cell in cells[0]] == names
 
 
 def armoured(text):
-    return "'" + text if text[:1] in "=+-@\t\r\n" else text
+    return "'" + text if text and text[0] in "=+-@\t\r\n" else text
 
 
 for lines in (plain, french, cells):
