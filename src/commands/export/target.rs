@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use disk::File;
 use engine::{Error, ErrorKind};
 use exports::Format;
 use futures::{Stream, StreamExt};
@@ -106,7 +107,7 @@ impl Target {
 
 /// A file that grows beside the one it will be, and is removed when it comes to nothing.
 struct Beside {
-    file: disk::File,
+    file: File,
     path: PathBuf,
     is_whole: bool,
 }
@@ -117,7 +118,7 @@ impl Beside {
         name.push(format!(".{}.part", std::process::id()));
         let path = PathBuf::from(name);
         Ok(Self {
-            file: disk::File::create(&path)?,
+            file: File::create(&path)?,
             path,
             is_whole: false,
         })
