@@ -5,9 +5,9 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, cdc, check, commute, completions, dlq, expectations, explain, generate, hr,
-    ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test, up,
-    user, validate, why,
+    Context, apply, cdc, check, commute, completions, dlq, doctor, expectations, explain, generate,
+    hr, ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test,
+    up, user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -64,6 +64,7 @@ pub(crate) enum Command {
     Serve(serve::Command),
     Notify(notify::Command),
     User(user::Command),
+    Doctor(doctor::Command),
     Completions(completions::Command),
 }
 
@@ -108,6 +109,7 @@ impl Command {
             Self::Serve(command) => command.run(context).await,
             Self::Notify(command) => Box::pin(command.run(context)).await,
             Self::User(command) => command.run(&context),
+            Self::Doctor(command) => Box::pin(command.run(context)).await,
             Self::Completions(command) => command.run(),
         }
     }

@@ -5,6 +5,7 @@ mod cli;
 mod client_sign_in;
 mod conformance;
 mod crash;
+mod doctor;
 mod edits;
 mod first_half_hour;
 mod http;
