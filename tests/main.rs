@@ -3,6 +3,7 @@
 mod broker;
 mod cli;
 mod client_sign_in;
+mod compose;
 mod conformance;
 mod crash;
 mod doctor;
