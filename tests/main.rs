@@ -1,5 +1,6 @@
 //! The suites that cross crates, in one binary: each link of DataFusion costs seconds.
 
+mod backup;
 mod broker;
 mod cli;
 mod client_sign_in;
