@@ -5,7 +5,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, cdc, check, commute, completions, dlq, expectations, explain, export, generate,
+    Context, apply, cdc, check, commute, completions, dlq, doctor, expectations, explain, export, generate,
     hr, ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test,
     topics, up, user, validate, why,
 };
@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Serve(serve::Command),
     Notify(notify::Command),
     User(user::Command),
+    Doctor(doctor::Command),
     Completions(completions::Command),
 }
 
@@ -112,6 +113,7 @@ impl Command {
             Self::Serve(command) => command.run(context).await,
             Self::Notify(command) => Box::pin(command.run(context)).await,
             Self::User(command) => command.run(&context),
+            Self::Doctor(command) => Box::pin(command.run(context)).await,
             Self::Completions(command) => command.run(),
         }
     }

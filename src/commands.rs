@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod commute;
 pub(crate) mod completions;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
 pub(crate) mod expectations;
 pub(crate) mod explain;
 pub(crate) mod export;

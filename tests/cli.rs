@@ -188,6 +188,7 @@ fn help_names_every_command_and_each_has_an_example() {
         "generate",
         "ingest",
         "serve",
+        "doctor",
         "completions",
     ] {
         assert!(

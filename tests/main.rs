@@ -1,11 +1,14 @@
 //! The suites that cross crates, in one binary: each link of DataFusion costs seconds.
 
+mod backup;
 mod broker;
 mod capture;
 mod cli;
 mod client_sign_in;
+mod compose;
 mod conformance;
 mod crash;
+mod doctor;
 mod edits;
 mod export;
 mod first_half_hour;

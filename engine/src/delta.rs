@@ -25,6 +25,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
+use crate::protocols::Protocol;
 
 /// Data files are closed when they reach this size.
 const TARGET_FILE_BYTES: u64 = 64 << 20;
@@ -227,6 +228,14 @@ impl Table {
             .try_into_arrow()
             .map_err(Error::from)?;
         Ok(Arc::new(schema))
+    }
+
+    pub(crate) fn protocol(&self) -> Result<Protocol> {
+        let protocol = self.delta.snapshot()?.protocol();
+        Ok(Protocol {
+            reader: protocol.min_reader_version(),
+            writer: protocol.min_writer_version(),
+        })
     }
 
     pub(crate) fn files(&self) -> Result<Vec<DataFile>> {

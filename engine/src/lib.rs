@@ -34,6 +34,7 @@ mod plan;
 pub mod policies;
 mod principal;
 pub mod project;
+mod protocols;
 mod quarantine;
 mod reader;
 mod refresh;
@@ -70,6 +71,7 @@ pub use plan::{
     SampleRow, plan,
 };
 pub use principal::Principal;
+pub use protocols::{Protocol, protocols};
 pub use reader::{Reader, ReaderConfig, Session, TableInfo, TableKind};
 pub use refresh::{
     CheckOutcome, ProjectConfig, Rebuild, RefreshConfig, Refresher, Standing, Turn, selected,

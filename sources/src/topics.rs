@@ -75,6 +75,37 @@ impl SourceTopic {
     }
 }
 
+/// Who answers at `kafka.brokers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster {
+    pub brokers: usize,
+    pub topics: usize,
+}
+
+/// Asks the brokers who they are, and waits for `patience` at most.
+///
+/// # Errors
+/// `Unavailable` when none of them answers.
+pub async fn cluster(kafka: &KafkaConfig, patience: Duration) -> Result<Cluster> {
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .client(&Purpose::Administer)
+        .create()
+        .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
+    blocking(move || {
+        let metadata = admin.inner().fetch_metadata(None, patience);
+        let metadata = metadata.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "no Kafka broker answers")
+                .hint("Start the brokers, or correct kafka.brokers.")
+                .caused_by(error)
+        })?;
+        Ok(Cluster {
+            brokers: metadata.brokers().len(),
+            topics: metadata.topics().len(),
+        })
+    })
+    .await
+}
+
 /// Creates the topics of the embedded sources that do not exist.
 pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
     let cluster = Cluster::connect(kafka)?;

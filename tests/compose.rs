@@ -1,0 +1,341 @@
+//! `docker/compose.yaml` and `docker/Dockerfile`, without a container engine: what they say, and every command line of
+//! ours in them, run as a process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use crate::project::{PATIENCE, Project, text};
+
+/// How long a command that goes on is watched.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// Reads the file as Compose does, with the variables of `.env.example`, and writes JSON. `${NAME:?text}` must be set
+/// there, so that whoever copies it lacks nothing.
+const READ: &str = r##"
+import json, re, sys, yaml
+given = dict(line.strip().split("=", 1) for line in open(sys.argv[2]) if "=" in line and not line.startswith("#"))
+used = set()
+def one(found):
+    name, operator, rest = found.group(1), found.group(2), found.group(3)
+    used.add(name)
+    if operator == ":?" and not given.get(name):
+        sys.exit(f"{name} is not in .env.example")
+    if operator == ":-" and not given.get(name):
+        return rest
+    return given.get(name, rest)
+# A default may begin with dashes of its own: ${NAME---flag}.
+filled = re.sub(r"\$\{(\w+)(:\?|:-|-)([^}]*)\}", one, open(sys.argv[1]).read())
+json.dump({"compose": yaml.safe_load(filled), "unused": sorted(set(given) - used)}, sys.stdout)
+"##;
+
+fn docker(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docker")
+        .join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(docker(name)).expect("a text file")
+}
+
+/// The services; None where Python has no YAML.
+fn services() -> Option<Map<String, Value>> {
+    let has_yaml = Command::new("python3").args(["-c", "import yaml"]).output();
+    if !has_yaml.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let output = Command::new("python3")
+        .args(["-c", READ])
+        .args([docker("compose.yaml"), docker(".env.example")])
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        read["unused"],
+        serde_json::json!([]),
+        "nobody reads these variables"
+    );
+    Some(
+        read["compose"]["services"]
+            .as_object()
+            .expect("services")
+            .clone(),
+    )
+}
+
+/// Words of a command, whether a list or a text.
+fn words(command: &Value) -> Vec<String> {
+    match command {
+        Value::Array(words) => words.iter().map(scalar).collect(),
+        Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn environment(service: &Value) -> BTreeMap<String, String> {
+    let variables = service["environment"].as_object().into_iter().flatten();
+    variables
+        .map(|(name, value)| (name.clone(), scalar(value)))
+        .collect()
+}
+
+/// Runs the program of this repository, and nothing else in its place.
+fn is_ours(service: &Value) -> bool {
+    service["image"] == "sportlake:local" && service["entrypoint"].is_null()
+}
+
+#[test]
+fn compose_takes_the_file() {
+    let Ok(output) = Command::new("docker-compose")
+        .arg("--env-file")
+        .arg(docker(".env.example"))
+        .arg("-f")
+        .arg(docker("compose.yaml"))
+        .args(["config", "--quiet"])
+        .output()
+    else {
+        return;
+    };
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn every_service_starts_in_its_turn_and_says_how_it_is() {
+    let Some(services) = services() else { return };
+    for (name, service) in &services {
+        let image = service["image"].as_str().expect("an image");
+        let tag = image.rsplit_once(':').map(|(_, tag)| tag);
+        assert!(tag.is_some_and(|tag| tag != "latest"), "{name}: {image}");
+        assert_ne!(service["privileged"], Value::Bool(true), "{name}");
+        let ports = service["ports"].as_array().into_iter().flatten();
+        for port in ports.map(scalar) {
+            assert!(
+                port.starts_with("127.0.0.1:"),
+                "{name} publishes {port} to everybody"
+            );
+        }
+        let restarts = service["restart"].as_str().expect("a restart policy");
+        let is_once = restarts == "no";
+        let checked = &service["healthcheck"];
+        let is_live_only = name == "live";
+        if is_once || is_live_only {
+            assert_eq!(
+                checked["disable"],
+                Value::Bool(true),
+                "{name} answers nobody"
+            );
+        } else {
+            // Ours have the check of the image.
+            assert!(
+                checked["test"].is_array() || is_ours(service),
+                "{name} has no health check"
+            );
+        }
+        for (other, wanted) in service["depends_on"].as_object().into_iter().flatten() {
+            let on = services.get(other).expect("a service that is there");
+            let condition = match on["restart"] == "no" {
+                true => "service_completed_successfully",
+                false => "service_healthy",
+            };
+            assert_eq!(wanted["condition"], condition, "{name} waits for {other}");
+        }
+    }
+    let published: BTreeSet<String> = services
+        .values()
+        .filter_map(|service| service["ports"].as_array())
+        .flatten()
+        .filter_map(|port| Some(scalar(port).split(':').nth(1)?.to_owned()))
+        .collect();
+    for port in ["3000", "5432", "8080", "8083", "9090", "9092", "50051"] {
+        assert!(published.contains(port), "{port} is not published");
+    }
+    no_service_waits_for_itself(&services);
+}
+
+#[track_caller]
+fn no_service_waits_for_itself(services: &Map<String, Value>) {
+    let mut started: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let before = started.len();
+        for (name, service) in services {
+            let waits = service["depends_on"].as_object().into_iter().flatten();
+            if waits
+                .map(|(other, _)| other.as_str())
+                .all(|other| started.contains(other))
+            {
+                started.insert(name);
+            }
+        }
+        if started.len() == before {
+            break;
+        }
+    }
+    assert_eq!(started.len(), services.len(), "only {started:?} ever start");
+}
+
+/// Each file or folder that a service is given is there, and Prometheus finds each role that runs.
+#[test]
+fn what_is_mounted_is_there_and_what_runs_is_scraped() {
+    let Some(services) = services() else { return };
+    for (name, service) in &services {
+        for volume in service["volumes"].as_array().into_iter().flatten() {
+            let volume = scalar(volume);
+            let source = volume.split(':').next().unwrap_or_default();
+            if source.starts_with('.') {
+                assert!(docker(source).exists(), "{name} mounts {source}");
+                assert!(volume.ends_with(":ro"), "{name} may write {source}");
+            }
+        }
+    }
+    let scraped = read("prometheus/targets/sportlake.yml");
+    let scraped: BTreeSet<&str> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("- targets: [")?.strip_suffix(":8080]"))
+        .collect();
+    let roles = services.iter().filter(|(name, service)| {
+        is_ours(service) && service["restart"] != "no" && *name != "live"
+    });
+    let roles: BTreeSet<&str> = roles.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(scraped, roles);
+}
+
+#[test]
+fn the_image_is_slim_and_runs_as_nobody_in_particular() {
+    let dockerfile = read("Dockerfile");
+    let instructions = || {
+        dockerfile
+            .lines()
+            .filter(|line| !line.starts_with([' ', '#']))
+    };
+    let of = |name: &str| -> Vec<&str> {
+        let found = instructions().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.collect()
+    };
+    assert!(of("ADD").is_empty(), "COPY says what it does");
+    let bases = of("FROM");
+    assert_eq!(bases.len(), 2, "what builds is not what runs");
+    for base in &bases {
+        let image = base.split_whitespace().next().unwrap_or_default();
+        let tag = image.split_once(':').map(|(_, tag)| tag);
+        assert!(tag.is_some_and(|tag| tag != "latest"), "{image}");
+    }
+    assert!(bases[1].contains("slim"), "{}", bases[1]);
+    assert_eq!(of("USER"), ["10001:10001"]);
+    assert_eq!(of("HEALTHCHECK").len(), 1);
+    assert_eq!(of("ENTRYPOINT"), ["[\"sportlake\"]"]);
+    assert!(dockerfile.contains("--profile dist") && dockerfile.contains("type=cache"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for copied in of("COPY")
+        .into_iter()
+        .filter(|line| !line.starts_with("--from"))
+    {
+        let sources: Vec<&str> = copied
+            .split(' ')
+            .filter(|word| !word.starts_with("--"))
+            .collect();
+        for source in &sources[..sources.len() - 1] {
+            assert!(root.join(source).exists(), "{source} is copied");
+        }
+    }
+    let ignored = std::fs::read_to_string(root.join(".dockerignore")).expect("a list");
+    for secret in ["**/.env", "users.toml", "data", "target"] {
+        assert!(
+            ignored.lines().any(|line| line == secret),
+            "{secret} is sent to the builder"
+        );
+    }
+}
+
+/// Nobody answers at `redpanda` and `postgres` here: what ends says so, and what a role waits for it waits for. What the
+/// program would refuse ends with another code.
+#[test]
+fn the_program_takes_every_command_line_and_environment() {
+    let Some(services) = services() else { return };
+    let ours: Vec<(&String, &Value)> = services
+        .iter()
+        .filter(|(_, service)| is_ours(service))
+        .collect();
+    assert!(ours.len() >= 9, "{}", ours.len());
+    let project = Project::new();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sources/samples");
+    for folder in ["hr", "data/lake"] {
+        std::fs::create_dir_all(project.path(folder)).expect("created");
+    }
+    for name in ["employes.xlsx", "sports.xlsx"] {
+        std::fs::copy(samples.join(name), project.path("hr").join(name)).expect("copied");
+    }
+    for (name, service) in ours {
+        takes(&project, name, service);
+    }
+    assert!(project.read("data/users.toml").contains("grafana"));
+}
+
+#[track_caller]
+fn takes(project: &Project, name: &str, service: &Value) {
+    let words = words(&service["command"]);
+    let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut command = project.command(&arguments);
+    for (variable, value) in environment(service) {
+        // The same on a free port: other tests listen on this machine too.
+        match value.strip_prefix("0.0.0.0:") {
+            Some(port) => {
+                port.parse::<u16>().expect("a port");
+                command.env(variable, "127.0.0.1:0")
+            }
+            None => command.env(variable, value),
+        };
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let is_once = service["restart"] == "no";
+    let deadline = Instant::now() + if is_once { PATIENCE } else { WATCHED };
+    let ended = loop {
+        match child.try_wait().expect("a child") {
+            Some(status) => break Some(status),
+            None if Instant::now() >= deadline => break None,
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    let _ = child.kill();
+    let output = child.wait_with_output().expect("reaped");
+    let said = text(&output.stderr);
+    match (ended, is_once) {
+        (Some(status), _) => {
+            assert!(
+                matches!(status.code(), Some(0 | 6)),
+                "{name}: {status}: {said}"
+            );
+        }
+        (None, true) => assert!(!is_once, "{name} does not come to an end: {said}"),
+        (None, false) => assert!(!said.contains("error:"), "{name}: {said}"),
+    }
+}
+
+/// Whoever listens for other machines without TLS must say so on the command line.
+#[test]
+fn what_serves_the_other_containers_says_that_it_does() {
+    let Some(services) = services() else { return };
+    for (name, service) in services.iter().filter(|(_, service)| is_ours(service)) {
+        if environment(service).contains_key("SPORTLAKE__FLIGHT__LISTEN") {
+            assert!(
+                words(&service["command"]).contains(&"--insecure".to_owned()),
+                "{name}"
+            );
+            assert!(
+                environment(service).contains_key("SPORTLAKE__FLIGHT__USERS"),
+                "{name}"
+            );
+        }
+    }
+}
