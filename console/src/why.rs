@@ -149,10 +149,7 @@ fn of_formula(formula: &Formula) -> Markup {
 }
 
 fn rules(visit: &Visit, rules: &[RuleVerdict]) -> Markup {
-    html! {
-        @if !rules.is_empty() {
-            section aria-labelledby="rules-title" {
-                h2 #rules-title { (visit.say("Règles", "Rules")) }
+    let table = html! {
                 table {
                     caption { (visit.say("Règles de la table, jugées sur cette ligne", "Rules of the table, judged on this row")) }
                     thead { tr {
@@ -175,6 +172,12 @@ fn rules(visit: &Visit, rules: &[RuleVerdict]) -> Markup {
                         }
                     }
                 }
+    };
+    html! {
+        @if !rules.is_empty() {
+            section aria-labelledby="rules-title" {
+                h2 #rules-title { (visit.say("Règles", "Rules")) }
+                (layout::scrolled(visit.say("Règles", "Rules"), &table))
             }
         }
     }
