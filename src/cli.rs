@@ -5,9 +5,9 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    Context, apply, cdc, check, commute, completions, dlq, doctor, expectations, explain, export, generate,
-    hr, ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources, status, test,
-    topics, up, user, validate, why,
+    Context, apply, cdc, check, commute, completions, dlq, doctor, expectations, explain, export,
+    generate, hr, ingest, maintain, notify, plan, quarantine, query, refresh, serve, sources,
+    status, test, topics, up, user, validate, why,
 };
 
 /// A lakehouse SQL service: change events in, Delta tables of SQL files out, served over Arrow Flight SQL.
@@ -100,7 +100,7 @@ impl Command {
             Self::Dlq(command) => command.run(context).await,
             Self::Explain(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
-            Self::Query(command) => command.run(context).await,
+            Self::Query(command) => Box::pin(command.run(context)).await,
             Self::Export(command) => Box::pin(command.run(context)).await,
             Self::Sources(command) => command.run(context).await,
             Self::Hr(command) => command.run(context).await,

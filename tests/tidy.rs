@@ -230,7 +230,7 @@ fn files_are_changed_in_one_place() {
         let parts = || file.components().map(|part| part.as_os_str());
         let is_test = file.ends_with("tests.rs")
             || parts().any(|part| {
-                ["tests", "examples", "fuzz"]
+                ["tests", "examples", "fuzz", "benches"]
                     .iter()
                     .any(|name| part == *name)
             })

@@ -6,7 +6,7 @@ mod layout;
 
 use std::collections::BTreeSet;
 
-use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic};
+use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic, diagnose};
 use rdkafka::admin::{NewTopic, TopicReplication};
 
 pub(crate) use self::cluster::{Cluster, Seen};
@@ -14,6 +14,8 @@ pub use self::config::{Override, Policy, TopicsConfig};
 pub use self::layout::{
     CreateOptions, Described, Difference, Remedy, TopicPlan, create, describe, list,
 };
+
+use crate::changelog::blocking;
 
 /// The database that the embedded sources stand for.
 const DATABASE: &str = "sportsdb";
@@ -77,33 +79,25 @@ impl SourceTopic {
 
 /// Who answers at `kafka.brokers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cluster {
+pub struct Answering {
     pub brokers: usize,
     pub topics: usize,
 }
 
-/// Asks the brokers who they are, and waits for `patience` at most.
+/// Asks the brokers who they are, for about five seconds.
 ///
 /// # Errors
-/// `Unavailable` when none of them answers.
-pub async fn cluster(kafka: &KafkaConfig, patience: Duration) -> Result<Cluster> {
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .client(&Purpose::Administer)
-        .create()
-        .map_err(|error| Error::invalid("could not set up a Kafka client").caused_by(error))?;
-    blocking(move || {
-        let metadata = admin.inner().fetch_metadata(None, patience);
-        let metadata = metadata.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "no Kafka broker answers")
-                .hint("Start the brokers, or correct kafka.brokers.")
-                .caused_by(error)
-        })?;
-        Ok(Cluster {
-            brokers: metadata.brokers().len(),
-            topics: metadata.topics().len(),
-        })
+/// What [`diagnose`] says of brokers that do not answer, or do not let this client in.
+pub async fn answering(kafka: &KafkaConfig) -> Result<Answering> {
+    let asked = kafka.clone();
+    if let Some(error) = blocking(move || Ok(diagnose(&asked))).await? {
+        return Err(error);
+    }
+    let seen = Cluster::connect(kafka)?.look().await?;
+    Ok(Answering {
+        brokers: seen.brokers,
+        topics: seen.topics.len(),
     })
-    .await
 }
 
 /// Creates the topics of the embedded sources that do not exist.

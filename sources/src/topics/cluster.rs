@@ -28,6 +28,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Seen {
     /// Its id, where it has one.
     pub(crate) cluster: Option<String>,
+    pub(crate) brokers: usize,
     /// By name.
     pub(crate) topics: BTreeMap<String, Shape>,
 }
@@ -79,6 +80,7 @@ impl Cluster {
                     (topic.name().to_owned(), shape)
                 });
             Ok(Seen {
+                brokers: metadata.brokers().len(),
                 topics: topics.collect(),
                 cluster: admin.inner().fetch_cluster_id(PATIENCE),
             })

@@ -28,7 +28,7 @@ pub(super) async fn kafka(config: &Config) -> Finding {
             }
         }
     };
-    match topics::cluster(&kafka, PATIENCE).await {
+    match topics::answering(&kafka).await {
         Ok(cluster) => {
             let found = format!(
                 "\"{}\": {} brokers, {} topics",
