@@ -14,6 +14,7 @@ mod export;
 mod first_half_hour;
 mod http;
 mod load;
+mod migration;
 mod notify;
 mod observability;
 mod outsider;

@@ -112,6 +112,8 @@ pub struct Lineage {
     pub time_ms: Option<i64>,
     /// Names the source, where its positions do not tell a new life.
     pub source: Option<i64>,
+    /// Names the Kafka cluster that the stored offset is of; `None` where that is not known.
+    pub cluster: Option<i64>,
 }
 
 impl Lineage {
@@ -119,12 +121,13 @@ impl Lineage {
         format!("source/{topic}/{partition}/{part}")
     }
 
-    fn parts(&self) -> [(&'static str, Option<i64>); 4] {
+    fn parts(&self) -> [(&'static str, Option<i64>); 5] {
         [
             ("generation", Some(self.generation)),
             ("position", self.position),
             ("time", self.time_ms),
             ("name", self.source),
+            ("cluster", self.cluster),
         ]
     }
 }
@@ -189,17 +192,18 @@ impl BronzeTable {
 
     /// What a partition had seen of its source as of the newest commit.
     pub async fn lineage(&self, topic: &str, partition: i32) -> Result<Lineage> {
-        let mut found = [None; 4];
+        let mut found = [None; 5];
         for (found, (part, _)) in found.iter_mut().zip(Lineage::default().parts()) {
             let id = Lineage::transaction_id(part, topic, partition);
             *found = self.table.transaction(&id).await?;
         }
-        let [generation, position, time_ms, source] = found;
+        let [generation, position, time_ms, source, cluster] = found;
         Ok(Lineage {
             generation: generation.unwrap_or(0),
             position,
             time_ms,
             source,
+            cluster,
         })
     }
 

@@ -86,18 +86,22 @@ impl TopicBuffer {
         &self.topic
     }
 
-    /// Starts a partition at `next`, where `stored` and `lineage` are what the table holds for it.
+    /// Starts a partition of a cluster at `next`, where `stored` and `lineage` are what the table holds for it.
     pub(crate) fn begin(
         &mut self,
         partition: i32,
         stored: Option<i64>,
         next: i64,
         lineage: Lineage,
+        cluster: Option<i64>,
     ) {
         let position = Position {
             cut: stored,
             next,
-            lineage,
+            lineage: Lineage {
+                cluster: cluster.or(lineage.cluster),
+                ..lineage
+            },
             told: lineage,
         };
         self.partitions.insert(partition, position);

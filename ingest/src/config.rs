@@ -30,11 +30,24 @@ pub struct IngestConfig {
     /// Time between two looks for new topics and partitions.
     #[serde(deserialize_with = "quantity::duration")]
     pub discovery_interval: Duration,
-    /// Topics that start again at their earliest message where the stored offset lies outside the topic.
+    /// Where a topic is begun that bronze holds nothing of.
+    pub start: Start,
+    /// Topics that start again at their earliest message where the stored offset lies outside the topic, or is of another
+    /// Kafka cluster.
     pub from_earliest: Vec<String>,
     /// The section `[upkeep]`.
     #[serde(skip)]
     pub upkeep: UpkeepConfig,
+}
+
+/// Which message of a topic is its first in bronze.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    #[default]
+    Earliest,
+    /// The next to come: whatever the topic holds already is left out.
+    Latest,
 }
 
 impl Default for IngestConfig {
@@ -46,6 +59,7 @@ impl Default for IngestConfig {
             flush_interval: Duration::from_millis(500),
             max_buffered_bytes: 64 << 20,
             discovery_interval: Duration::from_secs(1),
+            start: Start::Earliest,
             from_earliest: Vec::new(),
             upkeep: UpkeepConfig::default(),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use changes::{KafkaConfig, Topic, diagnose};
-use engine::bronze::BronzeTable;
+use engine::bronze::{BronzeTable, Lineage, PartitionOffset};
 use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -13,10 +13,11 @@ use tracing::{info, warn};
 
 use crate::budget::Budget;
 use crate::client::Client;
+use crate::config::Start;
 use crate::error::{from_changes, is_transient};
 use crate::progress::Progress;
 use crate::reader::Assignment;
-use crate::topics::{self, Discovery, Watermarks};
+use crate::topics::{self, Discovery, Stored, Watermarks};
 use crate::upkeep::Order;
 use crate::writer::{Flush, QUEUED_CUTS, Writer};
 
@@ -27,6 +28,10 @@ pub(crate) struct Intake {
     pub(crate) lease: Lease,
     pub(crate) clock: Clock,
     pub(crate) discovery: Discovery,
+    /// Where a topic is begun that bronze holds nothing of.
+    pub(crate) start: Start,
+    /// Names the cluster, where it has a name; outermost `None` until it answered.
+    pub(crate) cluster: Option<Option<i64>>,
     /// Topics that may start again at their earliest message.
     pub(crate) from_earliest: BTreeSet<String>,
     pub(crate) assignments: mpsc::Sender<Vec<Assignment>>,
@@ -86,7 +91,13 @@ impl Intake {
 
     async fn try_look(&mut self) -> Result<()> {
         let client = Arc::clone(&self.client);
-        let listed = blocking(move || topics::list(&client)).await?;
+        let known = self.cluster;
+        let (listed, cluster) = blocking(move || {
+            let listed = topics::list(&client)?;
+            Ok((listed, known.unwrap_or_else(|| topics::cluster(&client))))
+        })
+        .await?;
+        self.cluster = Some(cluster);
         for (topic, partitions) in self.discovery.select(listed)? {
             let fresh: Vec<i32> = (0..partitions)
                 .filter(|partition| !self.progress.is_read(&topic, *partition))
@@ -102,7 +113,7 @@ impl Intake {
         let clock = Arc::clone(&self.clock);
         let opened =
             BronzeTable::open_or_create(&self.lake, &self.lease, topic.table(), clock).await;
-        let table = match opened {
+        let mut table = match opened {
             Err(error) if error.kind() == ErrorKind::InvalidRequest => {
                 self.discovery.leave_out(topic.to_string());
                 return Ok(());
@@ -111,19 +122,48 @@ impl Intake {
         };
         let watermarks = self.watermarks(&topic, &partitions).await?;
         let from_earliest = self.from_earliest.contains(topic.as_str());
+        let cluster = self.cluster.flatten();
+        let known = known(&table, &topic, &partitions).await?;
+        // A partition that is added to a topic is read whole: what it holds came since.
+        let is_known = self.written.contains(&topic) || known.values().any(Known::is_stored);
+        let begin = match is_known {
+            true => Start::Earliest,
+            false => self.start,
+        };
+        let newest = known.values().map(|known| known.generation(cluster));
+        let newest = newest.max().unwrap_or_default();
         let mut assignments = Vec::new();
+        let mut moved = Vec::new();
         for (partition, watermarks) in watermarks {
-            let stored = table.next_offset(topic.as_str(), partition).await?;
+            let Known {
+                offset,
+                mut lineage,
+            } = known.get(&partition).copied().unwrap_or_default();
+            let stored = Stored::of(offset, lineage.cluster, cluster, begin);
             let start = watermarks.start(&topic, partition, stored, from_earliest)?;
+            if matches!(stored, Stored::Elsewhere | Stored::Nothing(_)) {
+                // Keys come from other partitions, or from another cluster: what comes here wins over what came there.
+                lineage = Lineage {
+                    generation: newest,
+                    ..Lineage::default()
+                };
+            }
+            let is_skipped = stored == Stored::Nothing(Start::Latest);
+            if is_skipped || stored == Stored::Elsewhere {
+                lineage.cluster = cluster;
+                moved.push((partition, offset, start, lineage));
+            }
             assignments.push(Assignment {
                 topic: topic.clone(),
                 partition,
-                stored,
+                stored: offset,
                 start,
-                lineage: table.lineage(topic.as_str(), partition).await?,
+                lineage,
+                cluster,
                 writer: None,
             });
         }
+        begin_elsewhere(&mut table, &topic, &moved, &mut assignments).await?;
         for assignment in &assignments {
             self.progress
                 .begin(&topic, assignment.partition, assignment.start);
@@ -172,6 +212,76 @@ impl Intake {
         })
         .await
     }
+}
+
+/// What a table tells of a partition.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    offset: Option<i64>,
+    lineage: Lineage,
+}
+
+impl Known {
+    fn is_stored(&self) -> bool {
+        self.offset.is_some()
+    }
+
+    /// The generation of what comes from that cluster: the next one where it is another.
+    fn generation(&self, cluster: Option<i64>) -> i64 {
+        let stored = Stored::of(self.offset, self.lineage.cluster, cluster, Start::Earliest);
+        match stored == Stored::Elsewhere {
+            true => self.lineage.generation.saturating_add(1),
+            false => self.lineage.generation,
+        }
+    }
+}
+
+/// Of the partitions that are to be read, and of those before them.
+async fn known(
+    table: &BronzeTable,
+    topic: &Topic,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, Known>> {
+    let last = partitions.iter().copied().max().unwrap_or_default();
+    let mut known = BTreeMap::new();
+    for partition in 0..=last {
+        let of_partition = Known {
+            offset: table.next_offset(topic.as_str(), partition).await?,
+            lineage: table.lineage(topic.as_str(), partition).await?,
+        };
+        known.insert(partition, of_partition);
+    }
+    Ok(known)
+}
+
+/// Stores where partitions begin that do not go on where they were, before they are read: a restart begins there too.
+async fn begin_elsewhere(
+    table: &mut BronzeTable,
+    topic: &Topic,
+    moved: &[(i32, Option<i64>, i64, Lineage)],
+    assignments: &mut [Assignment],
+) -> Result<()> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let offsets: Vec<PartitionOffset> = moved
+        .iter()
+        .map(|(partition, from, next, _)| PartitionOffset {
+            topic: topic.to_string(),
+            partition: *partition,
+            from: *from,
+            next: *next,
+        })
+        .collect();
+    let lineages: Vec<(i32, Lineage)> = moved.iter().map(|moved| (moved.0, moved.3)).collect();
+    table.append_with(Vec::new(), &offsets, &lineages).await?;
+    for offset in offsets {
+        let mut all = assignments.iter_mut();
+        if let Some(assignment) = all.find(|all| all.partition == offset.partition) {
+            assignment.stored = Some(offset.next);
+        }
+    }
+    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -26,7 +26,7 @@ mod topics;
 mod upkeep;
 mod writer;
 
-pub use config::IngestConfig;
+pub use config::{IngestConfig, Start};
 pub use requested::fulfil;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +108,8 @@ pub async fn run(
         lease,
         clock,
         discovery: Discovery::new(config.patterns()?),
+        start: config.start,
+        cluster: None,
         from_earliest: config
             .from_earliest
             .iter()

@@ -61,6 +61,7 @@ pub(crate) fn follow(lineage: &mut Lineage, origin: &Origin, told: i64) -> i64 {
             position,
             time_ms: origin.time_ms,
             source: origin.source,
+            cluster: lineage.cluster,
         };
     } else {
         lineage.position = lineage.position.max(position);

@@ -61,6 +61,8 @@ pub(crate) struct Assignment {
     pub(crate) start: i64,
     /// What the partition had seen of its source as of what the table holds.
     pub(crate) lineage: Lineage,
+    /// The cluster that it is read from.
+    pub(crate) cluster: Option<i64>,
     /// The table's writer; given with the first partition of a topic.
     pub(crate) writer: Option<mpsc::Sender<Flush>>,
 }
@@ -168,6 +170,7 @@ impl Reader {
             assignment.stored,
             assignment.start,
             assignment.lineage,
+            assignment.cluster,
         );
     }
 

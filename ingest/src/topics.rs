@@ -8,6 +8,7 @@ use engine::{Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tracing::warn;
 
+use crate::config::Start;
 use crate::error::unavailable;
 
 /// Patience with the broker for one question; it bounds the time a stop may take.
@@ -54,6 +55,16 @@ impl Discovery {
             self.left_out.insert(topic);
         }
     }
+}
+
+/// A hash of the cluster's id; none where brokers have none, or do not answer.
+pub(crate) fn cluster(consumer: &BaseConsumer) -> Option<i64> {
+    let id = consumer.client().fetch_cluster_id(ANSWER)?;
+    // FNV-1a: kept in tables, so it must not depend on the compiler.
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Some(hash.cast_signed())
 }
 
 /// Asks the cluster for its topics and their numbers of partitions.
@@ -116,17 +127,20 @@ impl Watermarks {
         self,
         topic: &Topic,
         partition: i32,
-        stored: Option<i64>,
+        stored: Stored,
         from_earliest: bool,
     ) -> Result<i64> {
         match stored {
-            None => Ok(self.low),
-            Some(offset) if (self.low..=self.high).contains(&offset) => Ok(offset),
-            Some(offset) if from_earliest => {
+            Stored::Nothing(Start::Latest) => Ok(self.high),
+            Stored::Nothing(Start::Earliest) => Ok(self.low),
+            Stored::Elsewhere if from_earliest => Ok(self.low),
+            Stored::Elsewhere => Err(elsewhere(topic, partition)),
+            Stored::Offset(offset) if (self.low..=self.high).contains(&offset) => Ok(offset),
+            Stored::Offset(offset) if from_earliest => {
                 warn!(%topic, partition, offset, low = self.low, high = self.high, "starts again at the earliest message");
                 Ok(self.low)
             }
-            Some(offset) => Err(Error::new(
+            Stored::Offset(offset) => Err(Error::new(
                 ErrorKind::Corrupt,
                 format!(
                     "stored offset {offset} of \"{topic}\" partition {partition} lies outside the topic, which holds {} to {}",
@@ -136,6 +150,44 @@ impl Watermarks {
             .hint(cure(topic))),
         }
     }
+}
+
+/// What a table holds of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Nothing, and where to begin then.
+    Nothing(Start),
+    /// The next offset to read.
+    Offset(i64),
+    /// An offset of another Kafka cluster, which says nothing about this one.
+    Elsewhere,
+}
+
+impl Stored {
+    /// By the offset and the cluster that the table tells, and the cluster that is read.
+    pub(crate) fn of(
+        offset: Option<i64>,
+        told: Option<i64>,
+        cluster: Option<i64>,
+        begin: Start,
+    ) -> Self {
+        match offset {
+            None => Self::Nothing(begin),
+            Some(_) if told.is_some() && cluster.is_some() && told != cluster => Self::Elsewhere,
+            Some(offset) => Self::Offset(offset),
+        }
+    }
+}
+
+fn elsewhere(topic: &Topic, partition: i32) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("what is stored of \"{topic}\" partition {partition} is of another Kafka cluster"),
+    )
+    .hint(format!(
+        "If the table goes on with this cluster's topic: `sportlake ingest --from-earliest {topic}` reads all of it once, \
+         and what is new there wins."
+    ))
 }
 
 /// What to do when the messages that come next are gone from a topic.
@@ -182,14 +234,24 @@ mod tests {
         let start = |stored, from_earliest| {
             Watermarks { low: 5, high: 9 }.start(&topic("s.public.a"), 0, stored, from_earliest)
         };
-        for (stored, from) in [(None, 5), (Some(5), 5), (Some(7), 7), (Some(9), 9)] {
+        for (stored, from) in [
+            (Stored::Nothing(Start::Earliest), 5),
+            (Stored::Nothing(Start::Latest), 9),
+            (Stored::Offset(5), 5),
+            (Stored::Offset(7), 7),
+            (Stored::Offset(9), 9),
+        ] {
             assert_eq!(start(stored, false).expect("inside"), from);
             assert_eq!(start(stored, true).expect("inside"), from);
         }
-        for stored in [Some(4), Some(10)] {
+        for (stored, kind) in [
+            (Stored::Offset(4), ErrorKind::Corrupt),
+            (Stored::Offset(10), ErrorKind::Corrupt),
+            (Stored::Elsewhere, ErrorKind::Conflict),
+        ] {
             assert_eq!(start(stored, true).expect("told to"), 5);
             let error = start(stored, false).expect_err("outside");
-            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert_eq!(error.kind(), kind);
             let hint = error.hint_text().expect("a hint");
             assert!(
                 hint.contains("sportlake ingest --from-earliest s.public.a"),

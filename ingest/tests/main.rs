@@ -2,6 +2,7 @@
 //! With `SPORTLAKE_TEST_KAFKA`, the folder of its jars, with a real broker too.
 
 mod bad_messages;
+mod clusters;
 mod generations;
 mod interruptions;
 #[expect(

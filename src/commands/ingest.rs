@@ -12,11 +12,19 @@ use crate::kafka::with_kafka;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  SPORTLAKE__KAFKA__BROKERS=kafka:9092 sportlake ingest")]
-pub(crate) struct Command {}
+  SPORTLAKE__KAFKA__BROKERS=kafka:9092 sportlake ingest
+  sportlake ingest --from-earliest sportsdata.public.employees")]
+pub(crate) struct Command {
+    /// Start this topic again at its earliest message where the stored offset lies outside it or is of another Kafka
+    /// cluster; may be given again [ingest.from_earliest]
+    #[arg(long, value_name = "TOPIC")]
+    from_earliest: Vec<String>,
+}
 
 impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        let mut config = context.config.ingest.clone();
+        config.from_earliest.extend(self.from_earliest);
         let lake = Lake::open(&context.config.lake).await?;
         let lease = Lease::acquire(&lake, Role::Ingest)?;
         with_kafka(&context, async |kafka| {
@@ -24,7 +32,7 @@ impl Command {
                 kafka,
                 lake,
                 lease,
-                context.config.ingest.clone(),
+                config,
                 context.clock.clone(),
                 Arc::new(Notify::new()),
                 context.shutdown.token(),

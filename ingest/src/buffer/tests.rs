@@ -39,8 +39,8 @@ fn rows(cut: &Cut) -> usize {
 #[test]
 fn cuts_follow_each_other_without_gap_or_overlap() {
     let mut buffer = buffer(PATIENT);
-    buffer.begin(0, None, 0, Lineage::default());
-    buffer.begin(1, Some(7), 7, Lineage::default());
+    buffer.begin(0, None, 0, Lineage::default(), None);
+    buffer.begin(1, Some(7), 7, Lineage::default(), None);
     push(&mut buffer, 0, 0, b"a");
     push(&mut buffer, 1, 9, b"b");
     let first = buffer.cut().expect("builds").expect("pending");
@@ -56,7 +56,7 @@ fn cuts_follow_each_other_without_gap_or_overlap() {
 #[test]
 fn a_message_is_taken_once_and_only_of_a_begun_partition() {
     let mut buffer = buffer(PATIENT);
-    buffer.begin(0, Some(5), 5, Lineage::default());
+    buffer.begin(0, Some(5), 5, Lineage::default(), None);
     for offset in [4, 5, 5, 3] {
         push(&mut buffer, 0, offset, b"a");
     }
@@ -68,7 +68,7 @@ fn a_message_is_taken_once_and_only_of_a_begun_partition() {
 #[test]
 fn offsets_without_messages_are_cut_too() {
     let mut buffer = buffer(PATIENT);
-    buffer.begin(0, Some(5), 5, Lineage::default());
+    buffer.begin(0, Some(5), 5, Lineage::default(), None);
     buffer.advance(0, 8);
     buffer.advance(0, 6);
     let cut = buffer.cut().expect("builds").expect("pending");
@@ -81,14 +81,14 @@ fn a_flush_is_due_by_bytes_rows_or_age() {
         bytes: 1000,
         ..PATIENT
     });
-    by_bytes.begin(0, None, 0, Lineage::default());
+    by_bytes.begin(0, None, 0, Lineage::default(), None);
     push(&mut by_bytes, 0, 0, &[b'x'; 500]);
     assert!(!by_bytes.is_full());
     push(&mut by_bytes, 0, 1, &[b'x'; 500]);
     assert!(by_bytes.is_full());
 
     let mut by_rows = buffer(FlushPolicy { rows: 2, ..PATIENT });
-    by_rows.begin(0, None, 0, Lineage::default());
+    by_rows.begin(0, None, 0, Lineage::default(), None);
     push(&mut by_rows, 0, 0, b"");
     assert!(!by_rows.is_full());
     push(&mut by_rows, 0, 1, b"");
@@ -98,7 +98,7 @@ fn a_flush_is_due_by_bytes_rows_or_age() {
         age: Duration::ZERO,
         ..PATIENT
     });
-    by_age.begin(0, None, 0, Lineage::default());
+    by_age.begin(0, None, 0, Lineage::default(), None);
     assert_eq!(by_age.due_in(), None);
     push(&mut by_age, 0, 0, b"");
     assert_eq!(by_age.due_in(), Some(Duration::ZERO));
@@ -109,7 +109,7 @@ fn a_flush_is_due_by_bytes_rows_or_age() {
 #[test]
 fn large_cuts_are_several_batches() {
     let mut buffer = buffer(PATIENT);
-    buffer.begin(0, None, 0, Lineage::default());
+    buffer.begin(0, None, 0, Lineage::default(), None);
     let value = vec![b'x'; 5 << 20];
     for offset in 0..5 {
         push(&mut buffer, 0, offset, &value);
