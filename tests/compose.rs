@@ -318,7 +318,10 @@ fn takes(project: &Project, name: &str, service: &Value) {
             );
         }
         (None, true) => assert!(!is_once, "{name} does not come to an end: {said}"),
-        (None, false) => assert!(!said.contains("error:"), "{name}: {said}"),
+        (None, false) => {
+            let is_refused = said.lines().any(|line| line.starts_with("error:"));
+            assert!(!is_refused, "{name}: {said}");
+        }
     }
 }
 

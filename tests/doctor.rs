@@ -189,7 +189,7 @@ fn a_folder_that_cannot_be_written_is_told() {
 fn brokers_and_databases_that_do_not_answer_are_told() {
     let nobody = free_address();
     let project = Project::new().set("kafka.brokers", &nobody);
-    fails(&project, "kafka.brokers", "no Kafka broker answers");
+    fails(&project, "kafka.brokers", "no broker answers");
     let address = format!("postgres://someone:secret@{nobody}/sportsdb");
     let project = Project::new().set("source.postgres", &address);
     fails(&project, "source.postgres", "no PostgreSQL answers");

@@ -97,13 +97,16 @@ impl From<DataFusionError> for Error {
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
             DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
             DataFusionError::ParquetError(parquet) => parquet_kind(parquet),
+            DataFusionError::External(inner) if inner.is::<regex::Error>() => {
+                ErrorKind::InvalidRequest
+            }
             _ => ErrorKind::Internal,
         };
         if let DataFusionError::External(inner) = error {
             return match inner.downcast::<Self>() {
                 Ok(ours) => *ours,
                 Err(other) => {
-                    let kind = storage_kind(other.as_ref()).unwrap_or(ErrorKind::Internal);
+                    let kind = storage_kind(other.as_ref()).unwrap_or(kind);
                     Self::new(kind, other.to_string())
                 }
             };
@@ -285,6 +288,15 @@ impl From<ArrowError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_that_is_none_is_a_mistake() {
+        let wrong = || regex::Regex::new(&["(a", ")", ")"].concat()).expect_err("unopened");
+        let told = DataFusionError::External(Box::new(wrong()));
+        assert_eq!(Error::from(told).kind(), ErrorKind::InvalidRequest);
+        let told = DataFusionError::External(Box::new(wrong())).context("while planning");
+        assert_eq!(Error::from(told).kind(), ErrorKind::InvalidRequest);
+    }
 
     #[test]
     fn a_mistake_is_told_without_the_engines_own_words() {
