@@ -97,7 +97,7 @@ impl From<DataFusionError> for Error {
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
             DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
             DataFusionError::ParquetError(parquet) => parquet_kind(parquet),
-            DataFusionError::External(inner) if inner.is::<regex::Error>() => {
+            DataFusionError::External(inner) if is_of_a_pattern(inner.as_ref()) => {
                 ErrorKind::InvalidRequest
             }
             _ => ErrorKind::Internal,
@@ -130,6 +130,11 @@ impl From<DataFusionError> for Error {
         };
         Self::new(kind, message)
     }
+}
+
+/// A regular expression that is none. The optimizer parses them too, by a crate of its own.
+fn is_of_a_pattern(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    error.is::<regex::Error>() || error.to_string().starts_with("regex parse error:")
 }
 
 /// Without the columns that there are: the hint names them.
