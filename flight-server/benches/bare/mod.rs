@@ -23,7 +23,11 @@ pub(crate) async fn served(answers: Vec<Vec<RecordBatch>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let service = FlightServiceServer::new(Bare(Arc::new(answers)));
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = TcpListenerStream::new(listener).map(|accepted| {
+        accepted.inspect(|stream| {
+            let _ = stream.set_nodelay(true);
+        })
+    });
     let server = Server::builder()
         .add_service(service)
         .serve_with_incoming(incoming);
