@@ -34,6 +34,7 @@ fn a_copy_of_a_live_lake_goes_on_elsewhere_with_nothing_lost_or_twice() {
         .set("generator.rate", "200")
         .set("upkeep.interval_seconds", "1")
         .set("broker.segment_bytes", "1048576");
+    project.write("data/notify/journal", "of a role");
     let kafka = project.kafka();
     let mut up = project.start(&["up"]);
     up.wait_for("caught up");
@@ -48,6 +49,9 @@ fn a_copy_of_a_live_lake_goes_on_elsewhere_with_nothing_lost_or_twice() {
             let held = messages_in_bronze(&project);
             let copied = back_up(&project, &folder.path().join(copy.to_string()));
             assert!(copied.status.success(), "{}", text(&copied.stderr));
+            let journal = folder.path().join(format!("{copy}/notify/journal"));
+            let journal = std::fs::read_to_string(journal).expect("copied");
+            assert_eq!(journal, "of a role");
             sure.push(held);
         }
         over.store(true, Ordering::Relaxed);

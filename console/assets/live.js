@@ -37,10 +37,27 @@
     if (told && status) status.dataset.refreshed = String(Date.now());
   }
 
-  const events = new EventSource("/events");
-  events.addEventListener("epoch", () => {
+  function soon() {
     if (waiting !== null) return;
     waiting = setTimeout(() => { refresh().catch(() => {}); }, Math.max(0, last + EVERY_MS - Date.now()));
+  }
+
+  // Pages that nobody looks at leave their place to others, and a browser opens few streams to one server.
+  let events = null;
+  function follow() {
+    if (document.hidden) {
+      if (events) events.close();
+      events = null;
+    } else if (!events) {
+      events = new EventSource("/events");
+      events.addEventListener("epoch", soon);
+    }
+  }
+  document.addEventListener("visibilitychange", follow);
+  window.addEventListener("pageshow", follow);
+  window.addEventListener("pagehide", () => {
+    if (events) events.close();
+    events = null;
   });
-  window.addEventListener("pagehide", () => events.close());
+  follow();
 })();

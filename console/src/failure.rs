@@ -63,7 +63,7 @@ pub(crate) fn shown(visit: &Visit, error: &Error) -> Response {
 /// An error inside a page, whose other parts go on.
 pub(crate) fn told(error: &Error) -> Markup {
     if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) {
-        tracing::error!(error = %chain(error), "a page failed");
+        tracing::error!(error = %error.with_causes(), "a page failed");
     }
     html! {
         div.notice.bad role="alert" lang="en" {
@@ -87,17 +87,6 @@ fn title(visit: &Visit, kind: ErrorKind) -> &'static str {
         ErrorKind::Corrupt | ErrorKind::Internal => visit.say("Erreur interne", "Internal error"),
         ErrorKind::Cancelled => visit.say("Interrompu", "Cancelled"),
     }
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use axum::response::{Html, IntoResponse, Response};
 use engine::{Manifest, Result};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::door;
 use crate::failure;
 use crate::language::Language;
 use crate::visit::Visit;
@@ -96,6 +97,8 @@ fn header(visit: &Visit, place: Option<Place>) -> Markup {
         Language::English => ("Français", "fr"),
     };
     let query = visit.values.with("lang", Some(code));
+    // `//elsewhere` is a path of a request and the address of another server in a link.
+    let path = door::local(Some(&visit.path));
     html! {
         header.top {
             p.brand { a href="/" { "sportlake" } }
@@ -113,7 +116,7 @@ fn header(visit: &Visit, place: Option<Place>) -> Markup {
                 }
             }
             div.who {
-                a href={ (visit.path) "?" (query) } lang=(code) hreflang=(code) { (other) }
+                a href={ (path) "?" (query) } lang=(code) hreflang=(code) { (other) }
                 @if !visit.token.is_empty() {
                     form method="post" action="/logout" {
                         (form_token(visit))

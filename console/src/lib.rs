@@ -30,6 +30,7 @@ use std::time::Duration;
 use engine::{Clock, Desk, Error, ErrorKind, Lake, Result, SourceConfig};
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{HttpConfig, MetricsConfig};
@@ -38,6 +39,9 @@ use self::export::Exports;
 use self::live::Followers;
 use self::routes::Service;
 use self::visit::Site;
+
+/// Explanations of rows that are looked for at a time; others wait.
+const MOST_EXPLANATIONS: usize = 2;
 
 /// What the page shows, and to whom.
 pub struct Page {
@@ -71,6 +75,7 @@ impl Page {
             zone: self.source.zone()?,
             followers: Followers::new(config.max_followers),
             exports: Exports::new(config.max_exports),
+            explanations: Semaphore::new(MOST_EXPLANATIONS),
             shutdown: shutdown.clone(),
             config,
         });

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono_tz::Tz;
 use engine::{Clock, Desk, Error, ErrorKind, Lake, Result, Visitor};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HttpConfig;
@@ -27,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) config: HttpConfig,
     pub(crate) followers: Followers,
     pub(crate) exports: Exports,
+    /// Places for explanations of rows, which are many statements each and wait in no queue.
+    pub(crate) explanations: Semaphore,
     pub(crate) shutdown: CancellationToken,
 }
 

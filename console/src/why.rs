@@ -38,6 +38,7 @@ fn employee(text: &str) -> Result<i64> {
 
 async fn body(visit: &Visit, id: &str) -> Result<Markup> {
     let id = employee(id)?;
+    let _place = visit.site.explanations.acquire().await;
     let session = visit.site.desk.session(&visit.visitor.principal).await?;
     let _hold = visit.site.desk.reader().hold(session.epoch());
     let why = session.why(&TABLE.parse()?, &[id.to_string()]).await;

@@ -1,9 +1,12 @@
 #!/bin/bash
-# Copies what cannot be made again, while everything runs: bronze, then the embedded broker's log if there is one.
+# Copies what cannot be made again, while everything runs: bronze, then the embedded broker's log if there is one, then
+# what roles keep beside them (journals, users, keys).
 #   backup.sh /var/lib/sportlake/data /backup/monday
 # The lake is expected at DATA/lake, the broker at DATA/broker. docs/operations.md says why in this order, and how to
 # bring it back.
 set -euo pipefail
+# It holds what the lake holds of people.
+umask 077
 
 if [ "$#" -ne 2 ]; then
     printf 'usage: %s DATA DESTINATION\n' "$0" >&2
@@ -56,6 +59,6 @@ if [ -d "$data/broker" ]; then
     copy "$data/broker" "$to/broker" -name checkpoint
     copy "$data/broker" "$to/broker" ! -name checkpoint
 fi
-if [ -f "$data/source.lsn" ]; then cp -p "$data/source.lsn" "$to/"; fi
+copy "$data" "$to" -not -path './lake/*' -not -path './broker/*'
 sync -f "$to"
 printf 'copied to %s\n' "$to"

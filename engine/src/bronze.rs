@@ -190,6 +190,17 @@ impl BronzeTable {
         self.table.transaction(&id).await
     }
 
+    /// The highest partition that any row came in.
+    pub fn last_partition(&self) -> Result<Option<i32>> {
+        let files = self.table.files()?.into_iter();
+        let lasts = files.filter_map(|file| {
+            let stats: serde_json::Value = serde_json::from_str(&file.stats?).ok()?;
+            let last = stats.pointer("/maxValues/_partition")?.as_i64()?;
+            i32::try_from(last).ok()
+        });
+        Ok(lasts.max())
+    }
+
     /// What a partition had seen of its source as of the newest commit.
     pub async fn lineage(&self, topic: &str, partition: i32) -> Result<Lineage> {
         let mut found = [None; 5];

@@ -71,6 +71,21 @@ impl Error {
         self.kind
     }
 
+    /// The message and those of its causes that it does not name itself: for logs, and for what carries no chain.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.message.clone();
+        let mut next = StdError::source(self);
+        while let Some(cause) = next {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            next = cause.source();
+        }
+        text
+    }
+
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }

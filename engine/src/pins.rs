@@ -116,7 +116,7 @@ impl Pins {
                 Ok(()) => written.failed = false,
                 Err(error) if !written.failed => {
                     written.failed = true;
-                    warn!(%error, "epochs in use could not be pinned: trying again");
+                    warn!(error = %error.with_causes(), "epochs in use could not be pinned: trying again");
                 }
                 Err(_) => {}
             }

@@ -229,7 +229,7 @@ impl Refresher {
                 Ok(Turn::Published(_)) => continue,
                 Ok(Turn::Quiet) => {}
                 Err(failed) if failed.kind() == ErrorKind::Unavailable => {
-                    error!(error = %failed, "a refresh failed and is tried again");
+                    error!(error = %failed.with_causes(), "a refresh failed and is tried again");
                     // A commit whose answer was lost may have landed: writers open at what is there.
                     self.tables.clear();
                 }

@@ -137,7 +137,7 @@ impl Answer {
             Ok(outcome) => Self::Done(outcome.clone()),
             Err(error) => Self::Failed {
                 kind: error.kind(),
-                message: told(error),
+                message: error.with_causes(),
                 hint: error.hint_text().map(str::to_owned),
             },
         }
@@ -159,21 +159,6 @@ impl Answer {
             }
         }
     }
-}
-
-/// An error with its causes: the chain does not travel.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// A request that a role took.

@@ -114,11 +114,10 @@ impl Csv {
                 put(out, &number, number.bytes().any(|byte| byte == separator));
             }
             Kind::Number => out.extend(text.as_bytes()),
-            Kind::Text if formula::is_one(text) => {
-                let text = format!("'{text}");
+            Kind::Text => {
+                let text = formula::defused(text);
                 put(out, &text, needs_quotes(&text));
             }
-            Kind::Text => put(out, text, needs_quotes(text)),
         }
     }
 }

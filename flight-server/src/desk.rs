@@ -28,6 +28,8 @@ pub(crate) struct FrontDesk {
     statements: Arc<Statements>,
     sessions: Arc<Sessions>,
     next_id: AtomicU64,
+    /// Tokens end with the server that gave them out: which of them were left is remembered here alone.
+    start: String,
     /// By token: when it would have expired.
     left: Mutex<BTreeMap<u64, i64>>,
 }
@@ -45,6 +47,7 @@ impl FrontDesk {
             statements,
             sessions,
             next_id: AtomicU64::new(first_id),
+            start: format!("{first_id:016x}"),
             left: Mutex::default(),
         }
     }
@@ -94,7 +97,7 @@ impl Desk for FrontDesk {
             generation: sign_in.generation_of(&name),
             user: name,
             expires: sign_in.now().saturating_add(seconds),
-            issued: String::new(),
+            issued: self.start.clone(),
         };
         let sealed = self.key.seal(Purpose::Page, &token);
         Ok(URL_SAFE_NO_PAD.encode(sealed))
@@ -103,7 +106,8 @@ impl Desk for FrontDesk {
     fn principal(&self, token: &str) -> Result<Principal> {
         let sign_in = self.sessions.users().ok_or_else(nobody)?;
         let claim = self.opened(token)?;
-        if claim.expires <= sign_in.now() || self.left.lock().contains_key(&claim.id) {
+        let is_ours = claim.issued == self.start;
+        if !is_ours || claim.expires <= sign_in.now() || self.left.lock().contains_key(&claim.id) {
             return Err(nobody());
         }
         let user = sign_in.user(&claim.user).ok_or_else(nobody)?;

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 pub(crate) fn status(error: Error) -> Status {
     let code = code(error.kind());
     if matches!(code, Code::Internal | Code::DataLoss) {
-        tracing::error!(error = %chain(&error), "request failed");
+        tracing::error!(error = %error.with_causes(), "request failed");
     }
     let text = match error.hint_text() {
         Some(hint) => format!("{error}\nhint: {hint}"),
@@ -72,17 +72,6 @@ pub(crate) fn read_only(what: &str) -> Status {
         Error::invalid(format!("{what} is refused: this endpoint only reads"))
             .hint("Tables are built from the SQL project; change a file of it, or feed a topic."),
     )
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ impl SignIn {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "the users file cannot be used; the last good one holds");
+                    tracing::warn!(error = %error.with_causes(), "the users file cannot be used; the last good one holds");
                 }
             }
         }

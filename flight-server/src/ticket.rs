@@ -185,7 +185,8 @@ pub(crate) struct SessionToken {
     /// Seconds since 1970; 0 where there are no users and nothing expires.
     #[prost(int64, tag = "4")]
     pub(crate) expires: i64,
-    /// Names a token that was given out and stands in the users file; empty for one of a session.
+    /// Names a token that was given out and stands in the users file, or the start of the server of one of the page;
+    /// empty for one of a session.
     #[prost(string, tag = "5")]
     pub(crate) issued: String,
 }

@@ -1,9 +1,10 @@
 //! The server's certificate, read again when its files change: those of a public authority last some weeks.
 
 use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use engine::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -26,9 +27,13 @@ pub(crate) struct Tls {
 struct Current {
     acceptor: TlsAcceptor,
     /// What the files looked like when they were read last, whether they could be used or not.
-    seen: Vec<Option<(SystemTime, u64)>>,
+    seen: Vec<Option<Stamp>>,
     looked: Instant,
 }
+
+/// The file itself, and when its inode changed: unlike the time of its content, nothing can set that back, so that a
+/// certificate that is copied or moved with its old time is seen too.
+type Stamp = (u64, i64, i64, u64);
 
 impl Tls {
     /// # Errors
@@ -62,7 +67,7 @@ impl Tls {
                     tracing::info!("the certificate was replaced");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a new certificate cannot be used; the one before stays");
+                    tracing::warn!(error = %error.with_causes(), "a new certificate cannot be used; the one before stays");
                 }
             }
         }
@@ -81,8 +86,8 @@ pub(crate) struct TlsFiles {
 
 impl TlsFiles {
     /// What tells that one of the files is another one.
-    fn look(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let stamp = |metadata: Metadata| Some((metadata.modified().ok()?, metadata.len()));
+    fn look(&self) -> Vec<Option<Stamp>> {
+        let stamp = |file: Metadata| (file.ino(), file.ctime(), file.ctime_nsec(), file.len());
         [
             Some(&self.certificate),
             Some(&self.key),
@@ -90,7 +95,7 @@ impl TlsFiles {
         ]
         .into_iter()
         .flatten()
-        .map(|path| std::fs::metadata(path).ok().and_then(stamp))
+        .map(|path| std::fs::metadata(path).ok().map(stamp))
         .collect()
     }
 

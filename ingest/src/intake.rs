@@ -28,7 +28,7 @@ pub(crate) struct Intake {
     pub(crate) lease: Lease,
     pub(crate) clock: Clock,
     pub(crate) discovery: Discovery,
-    /// Where a topic is begun that bronze holds nothing of.
+    /// Where a topic is begun that bronze holds nothing of; one that comes later is read whole.
     pub(crate) start: Start,
     /// Names the cluster, where it has a name; outermost `None` until it answered.
     pub(crate) cluster: Option<Option<i64>>,
@@ -69,7 +69,7 @@ impl Intake {
                     self.waiting = true;
                     let error = self.why(error).await?;
                     let hint = error.hint_text();
-                    warn!(%error, hint, "looking for topics failed: trying again");
+                    warn!(error = %error.with_causes(), hint, "looking for topics failed: trying again");
                 }
                 Ok(())
             }
@@ -106,6 +106,7 @@ impl Intake {
                 self.bring_in(topic, fresh).await?;
             }
         }
+        self.start = Start::Earliest;
         Ok(())
     }
 
@@ -236,15 +237,17 @@ impl Known {
     }
 }
 
-/// Of the partitions that are to be read, and of those before them.
+/// Of the partitions that are to be read, of those before them, and of those that the table has rows of: the topic of
+/// another cluster may have fewer.
 async fn known(
     table: &BronzeTable,
     topic: &Topic,
     partitions: &[i32],
 ) -> Result<BTreeMap<i32, Known>> {
-    let last = partitions.iter().copied().max().unwrap_or_default();
+    let wanted = partitions.iter().copied();
+    let last = wanted.chain(table.last_partition()?).max();
     let mut known = BTreeMap::new();
-    for partition in 0..=last {
+    for partition in 0..=last.unwrap_or_default() {
         let of_partition = Known {
             offset: table.next_offset(topic.as_str(), partition).await?,
             lineage: table.lineage(topic.as_str(), partition).await?,

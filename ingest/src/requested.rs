@@ -55,7 +55,7 @@ impl Intake {
         info!(request = ?pending.request, "a request is taken");
         let result = self.fulfil(&pending.request).await;
         if let Err(error) = &result {
-            warn!(%error, "a request failed");
+            warn!(error = %error.with_causes(), "a request failed");
         }
         match self.requests.answer(&pending, &result).await {
             Err(error) if !is_transient(&error) => Err(error),

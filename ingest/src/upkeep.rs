@@ -24,7 +24,7 @@ impl Writer {
                 }
             }
             // A table that somebody else writes is noticed at the next commit.
-            Err(error) => warn!(table, %error, "upkeep failed: trying again"),
+            Err(error) => warn!(table, error = %error.with_causes(), "upkeep failed: trying again"),
         }
     }
 

@@ -96,7 +96,7 @@ impl Writer {
                 }
                 Err(error) if is_transient(&error) && !(last && failed) => {
                     if !failed {
-                        warn!(table = self.topic.table(), %error, "commit failed: trying again");
+                        warn!(table = self.topic.table(), error = %error.with_causes(), "commit failed: trying again");
                     }
                     failed = true;
                 }

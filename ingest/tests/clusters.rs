@@ -86,6 +86,32 @@ async fn offsets_of_another_cluster_skip_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_of_fewer_partitions_wins_over_all_of_those_before() {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 4).await;
+    broker.send_rows(TOPIC, 3, 0..10).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("employees", 10).await;
+    ingest.stop().await;
+    broker.stop().await;
+
+    let company = Elsewhere::start();
+    company.cluster.create_topic(TOPIC, 1, 1).expect("a topic");
+    company.send_rows(0..5);
+    let ingest = Ingest::start(&company.kafka, &lake, again()).await;
+    ingest.until("employees", 15).await;
+    ingest.stop().await;
+    let found = rows(&lake.path(), "employees");
+    let of_partition = |partition| {
+        let rows = found.iter().filter(move |row| row.partition == partition);
+        rows.filter_map(|row| row.generation).collect::<Vec<_>>()
+    };
+    assert_eq!(of_partition(3), [0; 10]);
+    assert_eq!(of_partition(0), [1; 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_may_begin_with_what_comes() {
     let lake = TestLake::new();
     let broker = Broker::start(&lake.broker_path()).await;
@@ -115,6 +141,10 @@ async fn a_topic_may_begin_with_what_comes() {
     let broker = broker.restart().await;
     broker.send_rows(TOPIC, 2, 30..34).await;
     ingest.until("employees", 9).await;
+    let later = "sportsdata.public.declared_sports";
+    broker.create(later, 1).await;
+    broker.send_rows(later, 0, 0..3).await;
+    ingest.until("declared_sports", 3).await;
     ingest.stop().await;
     let mut found: Vec<(i64, i64)> = rows(&lake.path(), "employees")
         .iter()

@@ -121,19 +121,18 @@ pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
 }
 
 /// Creates the topics that do not exist, with as many partitions as the brokers choose, or says which are missing.
-/// Returns those that were not there.
 pub(crate) async fn ensure_named(
     cluster: &Cluster,
     seen: &Seen,
     names: Vec<String>,
     create: bool,
-) -> Result<BTreeSet<String>> {
+) -> Result<()> {
     let missing: BTreeSet<String> = names
         .into_iter()
         .filter(|name| !seen.topics.contains_key(name))
         .collect();
     let Some(first) = missing.first() else {
-        return Ok(missing);
+        return Ok(());
     };
     if !create {
         return Err(Error::new(
@@ -147,6 +146,5 @@ pub(crate) async fn ensure_named(
         .iter()
         .map(|name| NewTopic::new(name, of_the_broker, TopicReplication::Fixed(of_the_broker)))
         .collect();
-    cluster.create(&topics).await?;
-    Ok(missing)
+    cluster.create(&topics).await
 }

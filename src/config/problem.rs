@@ -1,5 +1,10 @@
 use engine::Error;
 
+/// Parts of the names of keys, misspelt ones too, whose values may be secrets: those are in no message.
+const SECRET: [&str; 7] = [
+    "pas", "pwd", "secret", "token", "key", "webhook", "postgres",
+];
+
 /// A mistake in the file, with its place and, for an unknown key, the nearest one that exists.
 pub(super) fn in_file(name: &str, text: &str, error: &toml::de::Error) -> Error {
     let Some(span) = error.span() else {
@@ -9,8 +14,14 @@ pub(super) fn in_file(name: &str, text: &str, error: &toml::de::Error) -> Error 
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     let source = text.lines().nth(line - 1).unwrap_or_default();
+    let key = source.split('=').next().unwrap_or_default();
+    let told = sayable(error.message(), key);
+    let source = match is_secret(key) && key != source {
+        true => format!("{key}= ..."),
+        false => source.to_owned(),
+    };
     let caret = format!("{:>column$}", "^");
-    let (message, hint) = explain(error.message(), section_at(text, line));
+    let (message, hint) = explain(told, section_at(text, line));
     let error = Error::invalid(format!(
         "{name}:{line}:{column}: {message}\n  {source}\n  {caret}"
     ));
@@ -22,11 +33,24 @@ pub(super) fn in_file(name: &str, text: &str, error: &toml::de::Error) -> Error 
 
 /// A mistake in an environment variable.
 pub(super) fn in_variable(name: &str, section: &str, message: &str) -> Error {
-    let (message, hint) = explain(message, Some(section));
+    let (message, hint) = explain(sayable(message, name), Some(section));
     let error = Error::invalid(format!("the variable \"{name}\": {message}"));
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET.iter().any(|part| key.contains(part))
+}
+
+/// What may be said of a key's value: serde quotes it.
+fn sayable<'a>(message: &'a str, key: &str) -> &'a str {
+    match is_secret(key) && !message.starts_with("unknown field ") {
+        true => "its value is not of the right type, or is no TOML",
+        false => message,
     }
 }
 

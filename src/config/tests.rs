@@ -134,3 +134,20 @@ fn a_password_of_kafka_comes_from_the_environment_alone() {
     let error = check(&written, &[]).expect_err("in the file");
     assert!(!format!("{error:?}").contains("open-sesame"), "{error:?}");
 }
+
+#[test]
+fn no_message_holds_what_may_be_a_secret() {
+    for (text, variables) in [
+        ("[kafka]\npassword = [\"hunter2\"]", &[][..]),
+        ("[kafka]\npasword = \"hunter2\"", &[]),
+        (
+            "[source]\npostgres = { url = \"postgres://a:hunter2@b/c\" }",
+            &[],
+        ),
+        ("[kafka]\npassword = \"hunter2\" x", &[]),
+        ("", &[("SPORTLAKE__KAFKA__PASWORD", "hunter2")]),
+    ] {
+        let (message, hint) = refused(text, variables);
+        assert!(!format!("{message}{hint}").contains("hunter2"), "{message}");
+    }
+}

@@ -83,7 +83,8 @@ impl Visitor for Counter {
         if let Some(around) = self.0.last_mut()
             && let Some(name) = around.names.remove(&std::ptr::from_ref(query))
         {
-            around.known.insert(name, tables);
+            // One that names no table is planned again as well.
+            around.known.insert(name, tables.max(1));
             return ControlFlow::Continue(());
         }
         self.add(tables)

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNanoType, TimeUnit};
-use datafusion::common::Result;
+use arrow::compute::kernels::length::length;
+use arrow::datatypes::{
+    DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
+};
+use datafusion::common::{Result, exec_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::interval_arithmetic::Interval;
@@ -17,9 +20,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature,
 };
+use regex::Regex;
 
 /// Bytes that one call may make for the rows of one batch.
-const MOST_BYTES: u64 = 256 << 20;
+const MOST_BYTES: u64 = 64 << 20;
 /// Bytes of an element of a list, about.
 const ELEMENT_BYTES: u64 = 8;
 
@@ -30,21 +34,29 @@ enum Growth {
     Repeats,
     /// As many characters as the second argument says.
     Pads,
+    /// As many elements as the second argument says, new ones as the third.
+    Resizes,
+    /// The elements of the first argument, the second between them.
+    Joins,
     /// From the first argument to the second, by the third.
     Counts,
     /// Every place of the second argument in the first becomes the third.
     Replaces,
+    /// The same by patterns: the first place, or every one where the fourth argument says so.
+    Rewrites,
 }
 
-const GROWING: [(&str, Growth); 8] = [
+const GROWING: [(&str, Growth); 10] = [
     ("repeat", Growth::Repeats),
     ("lpad", Growth::Pads),
     ("rpad", Growth::Pads),
     ("array_repeat", Growth::Repeats),
-    ("array_resize", Growth::Pads),
+    ("array_resize", Growth::Resizes),
+    ("array_to_string", Growth::Joins),
     ("range", Growth::Counts),
     ("generate_series", Growth::Counts),
     ("replace", Growth::Replaces),
+    ("regexp_replace", Growth::Rewrites),
 ];
 
 /// Puts the limit on those functions of a registry that need one, under all of their names.
@@ -161,13 +173,35 @@ fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64>
             let lengths = length.numbers();
             sum(&|row| lengths.at(row))
         }
+        (Growth::Resizes, [_, length, fill @ ..]) => {
+            let lengths = length.numbers();
+            if (0..rows).any(|row| lengths.signed(row).is_some_and(|length| length < 0)) {
+                return exec_err!("a list has no negative length");
+            }
+            let fill = fill.first().map(Argument::sizes).transpose()?;
+            sum(&|row| {
+                let bytes = fill.as_ref().and_then(|fill| fill.at(row)).unwrap_or(0);
+                Some(lengths.at(row)?.saturating_mul(bytes.max(ELEMENT_BYTES)))
+            })
+        }
+        // What stands for NULL is a third one.
+        (Growth::Joins, [list, words @ ..]) => {
+            let (lists, lengths) = (list.sizes()?, list.lengths());
+            let words: Vec<Numbers> = words.iter().map(Argument::sizes).collect::<Result<_>>()?;
+            sum(&|row| {
+                let words = words.iter().filter_map(|word| word.at(row));
+                let each = words.fold(0_u64, u64::saturating_add);
+                let added = lengths.at(row)?.saturating_mul(each);
+                Some(lists.at(row)?.saturating_add(added))
+            })
+        }
         (Growth::Counts, [end]) => {
             let ends = end.numbers();
             sum(&|row| Some(ends.at(row)?.saturating_mul(ELEMENT_BYTES)))
         }
         (Growth::Counts, [start, end, step @ ..]) => {
             let (starts, ends) = (start.moments(), end.moments());
-            let steps = step.first().map(Argument::steps);
+            let steps = step.first().map(Argument::steps).transpose()?;
             sum(&|row| {
                 let way = ends.signed(row)?.abs_diff(starts.signed(row)?);
                 let step = match &steps {
@@ -179,21 +213,62 @@ fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64>
         }
         (Growth::Replaces, [text, from, to, ..]) => {
             let (texts, from, to) = (text.texts()?, from.texts()?, to.texts()?);
-            let most = sum(&|row| {
-                let places = texts.at(row)?.len() as u64 + 1;
-                Some(places.saturating_mul(to.at(row)?.len() as u64))
-            });
-            match most <= MOST_BYTES {
-                true => most,
-                false => sum(&|row| {
-                    let (text, to) = (texts.at(row)?, to.at(row)?);
-                    let places = text.matches(from.at(row)?).count() as u64;
-                    Some(places.saturating_mul(to.len() as u64) + text.len() as u64)
-                }),
-            }
+            let places = |row| Some(texts.at(row)?.matches(from.at(row)?).count());
+            replaced(rows, &texts, &to, &places)
+        }
+        (Growth::Rewrites, [text, pattern, to, flags @ ..]) => {
+            let (texts, patterns, to) = (text.texts()?, pattern.texts()?, to.texts()?);
+            let flags = flags.first().map(Argument::texts).transpose()?;
+            let is_everywhere = |row| {
+                let flags = flags.as_ref().and_then(|flags| flags.at(row));
+                flags.is_some_and(|flags| flags.contains('g'))
+            };
+            let pattern = match patterns.is_scalar {
+                true => patterns.at(0).and_then(|pattern| Regex::new(pattern).ok()),
+                false => None,
+            };
+            let places = |row| {
+                let text = texts.at(row)?;
+                Some(match (is_everywhere(row), &pattern) {
+                    (false, _) => 1,
+                    (true, Some(pattern)) => pattern.find_iter(text).count(),
+                    (true, None) => text.len() + 1,
+                })
+            };
+            replaced(rows, &texts, &to, &places)
         }
         _ => 0,
     })
+}
+
+/// Bytes of texts of which some places, which are counted when they have to be, become other ones. A reference to what
+/// was found there adds at most the whole text again.
+fn replaced(
+    rows: usize,
+    texts: &Texts,
+    to: &Texts,
+    places: &dyn Fn(usize) -> Option<usize>,
+) -> u64 {
+    let sum = |places: &dyn Fn(usize) -> Option<usize>| {
+        let sizes = (0..rows).filter_map(|row| {
+            let (text, to) = (texts.at(row)?, to.at(row)?);
+            let references = to
+                .bytes()
+                .filter(|byte| matches!(byte, b'\\' | b'$'))
+                .count() as u64;
+            let kept = (text.len() as u64).saturating_mul(1 + references);
+            Some(
+                (places(row)? as u64)
+                    .saturating_mul(to.len() as u64)
+                    .saturating_add(kept),
+            )
+        });
+        sizes.fold(0_u64, u64::saturating_add)
+    };
+    match sum(&|row| Some(texts.at(row)?.len() + 1)) {
+        most if most <= MOST_BYTES => most,
+        _ => sum(places),
+    }
 }
 
 /// The values of one argument; a scalar is the same for every row.
@@ -236,18 +311,43 @@ impl Argument {
     }
 
     /// The same of steps; a month is the shortest one.
-    fn steps(&self) -> Numbers {
+    ///
+    /// # Errors
+    /// For a step that goes two ways, as a month less thirty days: it may go nowhere.
+    fn steps(&self) -> Result<Numbers> {
         let intervals = self.array.as_primitive_opt::<IntervalMonthDayNanoType>();
         let Some(intervals) = intervals else {
-            return self.numbers();
+            return Ok(self.numbers());
         };
+        let is_mixed = |step: IntervalMonthDayNano| {
+            let signs = [
+                step.months.signum(),
+                step.days.signum(),
+                step.nanoseconds.signum() as i32,
+            ];
+            signs.contains(&1) && signs.contains(&-1)
+        };
+        if intervals.iter().flatten().any(is_mixed) {
+            return exec_err!("a step goes one way: its months, days and seconds have one sign");
+        }
         let micros = intervals.unary::<_, Int64Type>(|step| {
             let days = i64::from(step.months) * 28 + i64::from(step.days);
             days.saturating_mul(86_400_000_000)
                 .saturating_add(step.nanoseconds / 1000)
         });
-        Numbers {
+        Ok(Numbers {
             values: Some(micros),
+            is_scalar: self.is_scalar,
+        })
+    }
+
+    /// Elements of each list.
+    fn lengths(&self) -> Numbers {
+        let lengths = length(&self.array).and_then(|lengths| cast(&lengths, &DataType::Int64));
+        Numbers {
+            values: lengths
+                .ok()
+                .map(|lengths| lengths.as_primitive::<Int64Type>().clone()),
             is_scalar: self.is_scalar,
         }
     }

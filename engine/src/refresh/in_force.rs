@@ -87,7 +87,7 @@ impl InForce {
             Ok(project) => project,
             Err(error) if self.current.is_some() => {
                 if !self.is_unreadable {
-                    warn!(error = %error, "the SQL project cannot be read; still serving the last good one");
+                    warn!(error = %error.with_causes(), "the SQL project cannot be read; still serving the last good one");
                     let problems = Some(error.to_string());
                     self.stand(
                         lake,

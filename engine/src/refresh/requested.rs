@@ -64,7 +64,7 @@ impl Refresher {
             if let Err(failed) = &result
                 && is_no_mistake(failed.kind())
             {
-                error!(error = %failed, "a request failed");
+                error!(error = %failed.with_causes(), "a request failed");
                 // Part of it may have landed: writers open at what is there.
                 self.tables.clear();
             }

@@ -39,7 +39,7 @@ impl Refresher {
             }
             Err(error) if error.kind() == ErrorKind::Conflict => Err(error),
             Err(error) => {
-                warn!(%error, "upkeep failed: trying again");
+                warn!(error = %error.with_causes(), "upkeep failed: trying again");
                 Ok(())
             }
         }

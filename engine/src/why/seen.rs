@@ -2,6 +2,7 @@
 
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::TableReference;
 use datafusion::logical_expr::Expr;
 use sql_files::TableName;
@@ -73,6 +74,9 @@ impl Session {
             let Some(info) = self.info(&input.table) else {
                 continue;
             };
+            if hides_the_link(info, &input.rows, &why.key)? {
+                continue;
+            }
             if let Some(rows) = self.seen_rows(info, &input.rows).await? {
                 inputs.push(Input {
                     more: rows.num_rows() >= MAX_ROWS,
@@ -107,6 +111,24 @@ impl Session {
         let rows = concat_batches(&info.arrow, &batches)?;
         Ok((rows.num_rows() > 0).then_some(rows))
     }
+}
+
+/// Whether rows are known to belong to the row asked for by a column that the session does not see as it is: that they
+/// are shown would tell whose they are.
+fn hides_the_link(info: &TableInfo, rows: &RecordBatch, key: &[(String, String)]) -> Result<bool> {
+    let options = FormatOptions::default().with_display_error(true);
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        let is_seen = info.arrow.field_with_name(field.name()).is_ok();
+        if is_seen && !info.masked.contains(field.name()) {
+            continue;
+        }
+        let cells = ArrayFormatter::try_new(column, &options)?;
+        let mut texts = (0..rows.num_rows()).map(|row| cells.value(row).to_string());
+        if texts.any(|text| key.iter().any(|(_, value)| *value == text)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn no_table(table: &TableName) -> Error {

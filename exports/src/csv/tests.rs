@@ -98,13 +98,15 @@ fn no_text_is_a_formula_and_no_number_is_touched() {
         .collect();
     for (record, text) in read.iter().zip(hostile) {
         let armoured = match text {
-            "a;=1" => text.to_owned(),
+            "a;=1" => "a;'=1".to_owned(),
+            "\t=1" => "'\t'=1".to_owned(),
+            "\r=1" => "'\r'=1".to_owned(),
             text => format!("'{text}"),
         };
         assert_eq!((&record[0], &record[1]), (armoured.as_str(), "-1"));
     }
     assert_eq!(read.len(), hostile.len());
-    assert!(out.contains("\"a;=1\""), "not two cells to a French Excel");
+    assert!(out.contains("\"a;'=1\""), "not two cells to a French Excel");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
@@ -36,6 +38,10 @@ fn clock(seconds: i64) -> Clock {
 
 /// A desk over a table of five numbers, where anne reads and bob is a chief, at a time.
 async fn desk(folder: &Path, seconds: i64) -> Arc<dyn Desk> {
+    desk_by(folder, clock(seconds)).await
+}
+
+async fn desk_by(folder: &Path, clock_of_server: Clock) -> Arc<dyn Desk> {
     let sql = folder.join("sql");
     std::fs::create_dir_all(sql.join("gold")).expect("a folder");
     let nombres = "-- @key n\nSELECT value AS n, value * 100 AS secret FROM range(1, 6)";
@@ -83,14 +89,17 @@ async fn desk(folder: &Path, seconds: i64) -> Arc<dyn Desk> {
     let address = (HOME, 0).into();
     let shutdown = CancellationToken::new();
     let reader = reader.with_policies(&sql);
-    let server = Server::open(address, reader, &config, clock(seconds), shutdown);
+    let server = Server::open(address, reader, &config, clock_of_server, shutdown);
     server.expect("a server").desk()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_good_until_it_expires_or_is_left() {
     let folder = tempfile::tempdir().expect("a folder");
-    let desk_now = desk(folder.path(), NOON).await;
+    let seconds = Arc::new(AtomicI64::new(NOON));
+    let shown = seconds.clone();
+    let moving = move || DateTime::from_timestamp(shown.load(Relaxed), 0).expect("in range");
+    let desk_now = desk_by(folder.path(), Arc::new(moving)).await;
     assert!(desk_now.has_users());
     let token = desk_now
         .sign_in("anne", PASSWORD.to_owned(), HOME, HOUR)
@@ -98,9 +107,13 @@ async fn a_token_is_good_until_it_expires_or_is_left() {
     let token = token.expect("signed in");
     let anne = desk_now.principal(&token).expect("known");
     assert_eq!((anne.name(), anne.is_operator()), ("anne", false));
-    let later = desk(folder.path(), NOON + 3_600).await;
-    let expired = later.principal(&token).expect_err("expired");
+    let restarted = desk(folder.path(), NOON).await;
+    let ended = restarted.principal(&token).expect_err("of another start");
+    assert_eq!(ended.kind(), ErrorKind::Unauthenticated);
+    seconds.store(NOON + 3_600, Relaxed);
+    let expired = desk_now.principal(&token).expect_err("expired");
     assert_eq!(expired.kind(), ErrorKind::Unauthenticated);
+    seconds.store(NOON, Relaxed);
     for wrong in ["", "abc", &token[1..]] {
         desk_now.principal(wrong).expect_err("no token");
     }

@@ -303,17 +303,17 @@ impl Capture<'_> {
         let route = route(self.kafka, self.config, source, seen.cluster.clone());
         let found = slot::find(&mut control, &self.config.slot).await?;
         state.check(&route, found.is_some())?;
-        let names = choice.usable.iter().map(|(_, table)| table.topic.clone());
-        let may_create = self.config.create_topics;
-        let created = topics::ensure_named(&cluster, &seen, names.collect(), may_create).await?;
-        // A topic that had to be made holds nothing of what was loaded.
+        // A topic that has to be made holds nothing of what was loaded; who is cut off once it is there has to know.
         let kept: Vec<Published> = choice
             .usable
             .iter()
-            .filter(|(_, table)| !created.contains(&table.topic))
+            .filter(|(_, table)| seen.topics.contains_key(&table.topic))
             .map(|(published, _)| published.clone())
             .collect();
         state.keep(&kept)?;
+        let names = choice.usable.iter().map(|(_, table)| table.topic.clone());
+        let may_create = self.config.create_topics;
+        topics::ensure_named(&cluster, &seen, names.collect(), may_create).await?;
         let tables: Vec<Published> = choice.usable.into_iter().map(|(table, _)| table).collect();
 
         let sink = Sink::connect(self.kafka, state.generation())?;

@@ -305,3 +305,25 @@ async fn memory_that_runs_out_below_the_barrier_is_told_as_such() {
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.hint_text().is_some(), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_tells_no_link_that_is_masked() {
+    let policies = "CREATE ROLE units; GRANT SELECT ON gold.by_bu, silver.people TO units;
+        CREATE MASK ON silver.people (bu) TO units USING ('somewhere');
+        CREATE ROLE open; GRANT SELECT ON gold.by_bu, silver.people TO open;";
+    let lake = Lake::with(policies).await;
+    for (role, shown) in [("open", true), ("units", false)] {
+        let session = lake.session(&somebody(&[role], &[])).await;
+        let session = session.expect("a session");
+        let table = "gold.by_bu".parse().expect("a name");
+        let why = session.why(&table, &["north".to_owned()]).await;
+        let why = why.expect("the row is seen");
+        assert!(why.partial);
+        let mut inputs = why.inputs.iter().map(|input| input.table.to_string());
+        assert_eq!(
+            inputs.any(|table| table == "silver.people"),
+            shown,
+            "{role}"
+        );
+    }
+}
