@@ -121,6 +121,7 @@ impl Sessions {
             .build();
         datafusion_functions_json::register_all(&mut state)?;
         functions::limit(&mut state)?;
+        state.register_function_rewrite(Arc::new(functions::JoinByFunction::new()))?;
         for function in functions::all(timezone) {
             state.register_udf(Arc::new(function))?;
         }

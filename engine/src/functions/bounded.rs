@@ -38,6 +38,10 @@ enum Growth {
     Resizes,
     /// The elements of the first argument, the second between them.
     Joins,
+    /// All arguments, one behind the other.
+    Adds,
+    /// The same, with the first one between the others.
+    Separates,
     /// From the first argument to the second, by the third.
     Counts,
     /// Every place of the second argument in the first becomes the third.
@@ -46,7 +50,7 @@ enum Growth {
     Rewrites,
 }
 
-const GROWING: [(&str, Growth); 10] = [
+const GROWING: [(&str, Growth); 12] = [
     ("repeat", Growth::Repeats),
     ("lpad", Growth::Pads),
     ("rpad", Growth::Pads),
@@ -55,6 +59,8 @@ const GROWING: [(&str, Growth); 10] = [
     ("array_to_string", Growth::Joins),
     ("range", Growth::Counts),
     ("generate_series", Growth::Counts),
+    ("concat", Growth::Adds),
+    ("concat_ws", Growth::Separates),
     ("replace", Growth::Replaces),
     ("regexp_replace", Growth::Rewrites),
 ];
@@ -69,7 +75,7 @@ pub(crate) fn limit(registry: &mut dyn FunctionRegistry) -> Result<()> {
 }
 
 /// A function as it is, but for results that are too large.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Bounded {
     inner: ScalarUDF,
     growth: Growth,
@@ -106,12 +112,7 @@ impl ScalarUDFImpl for Bounded {
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let bytes = size(self.growth, &call.args, call.number_rows)?;
-        if bytes > MOST_BYTES {
-            return Err(DataFusionError::ResourcesExhausted(format!(
-                "{} would make {bytes} bytes at once",
-                self.name()
-            )));
-        }
+        check(self.name(), bytes)?;
         self.inner.invoke_with_args(call)
     }
 
@@ -120,7 +121,15 @@ impl ScalarUDFImpl for Bounded {
         arguments: Vec<Expr>,
         context: &SimplifyContext,
     ) -> Result<ExprSimplifyResult> {
-        self.inner.simplify(arguments, context)
+        let simplified = self.inner.simplify(arguments, context)?;
+        let ExprSimplifyResult::Simplified(Expr::ScalarFunction(mut call)) = simplified else {
+            return Ok(simplified);
+        };
+        // The same function with fewer arguments would be the one without a limit.
+        if call.func.name() == self.name() {
+            call.func = Arc::new(ScalarUDF::from(self.clone()));
+        }
+        Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
     }
 
     fn preimage(
@@ -153,6 +162,20 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
+fn check(name: &str, bytes: u64) -> Result<()> {
+    match bytes > MOST_BYTES {
+        true => Err(DataFusionError::ResourcesExhausted(format!(
+            "{name} would make {bytes} bytes at once"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses what two texts would make when one is put behind the other.
+pub(super) fn check_added(arguments: &[ColumnarValue], rows: usize) -> Result<()> {
+    check("||", size(Growth::Adds, arguments, rows)?)
+}
+
 /// Bytes that a call will make, or about as many.
 fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64> {
     let arguments: Vec<Argument> = arguments.iter().map(Argument::of).collect::<Result<_>>()?;
@@ -183,6 +206,13 @@ fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64>
                 let bytes = fill.as_ref().and_then(|fill| fill.at(row)).unwrap_or(0);
                 Some(lengths.at(row)?.saturating_mul(bytes.max(ELEMENT_BYTES)))
             })
+        }
+        (Growth::Adds, all) => added(all, rows)?,
+        (Growth::Separates, [between, all @ ..]) => {
+            let times = all.len().saturating_sub(1) as u64;
+            let sizes = between.sizes()?;
+            let between = sum(&|row| sizes.at(row));
+            added(all, rows)?.saturating_add(between.saturating_mul(times))
         }
         // What stands for NULL is a third one.
         (Growth::Joins, [list, words @ ..]) => {
@@ -239,6 +269,14 @@ fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64>
         }
         _ => 0,
     })
+}
+
+fn added(arguments: &[Argument], rows: usize) -> Result<u64> {
+    let mut all = 0_u64;
+    for argument in arguments {
+        all = all.saturating_add(argument.bytes(rows)?);
+    }
+    Ok(all)
 }
 
 /// Bytes of texts of which some places, which are counted when they have to be, become other ones. A reference to what
@@ -358,6 +396,17 @@ impl Argument {
             values: texts.as_string_view().clone(),
             is_scalar: self.is_scalar,
         })
+    }
+
+    /// Bytes of all values.
+    fn bytes(&self, rows: usize) -> Result<u64> {
+        let is_view = matches!(self.array.data_type(), DataType::Utf8View);
+        if !self.is_scalar && !is_view {
+            return Ok(self.array.to_data().get_slice_memory_size()? as u64);
+        }
+        let sizes = self.sizes()?;
+        let bytes = (0..rows).filter_map(|row| sizes.at(row));
+        Ok(bytes.fold(0_u64, u64::saturating_add))
     }
 
     /// Bytes of each value: those of a text, of others the average.

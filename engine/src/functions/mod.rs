@@ -4,6 +4,7 @@ mod attempt;
 mod bounded;
 mod debezium_decimal;
 mod envelope;
+mod joined;
 mod local_date;
 mod local_timestamp;
 mod logical;
@@ -18,6 +19,7 @@ pub(crate) use attempt::attempt;
 pub(crate) use bounded::limit;
 pub(crate) use debezium_decimal::SOURCE_DECIMAL;
 pub(crate) use envelope::{Image, image};
+pub(crate) use joined::JoinByFunction;
 pub(crate) use unavailable::UNAVAILABLE_FIELDS;
 
 /// Every function that a project's SQL may call.
