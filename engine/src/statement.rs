@@ -19,6 +19,7 @@ use sql_files::table_name::SYSTEM;
 
 use crate::error::{Error, Result};
 use crate::front::{self, Read};
+use crate::functions::Constants;
 use crate::information_schema::INFORMATION_SCHEMA;
 use crate::memory::{self, Memory, StatementMemory};
 use crate::nearest;
@@ -163,7 +164,12 @@ impl Statement {
             (None, Some(held)) => held.explain(error),
             (None, None) => error,
         };
-        let physical = state.create_physical_plan(&self.plan).await;
+        let optimized = {
+            let _constants = Constants::of_a_statement();
+            state.optimize(&self.plan).map_err(&explain)?
+        };
+        let planner = state.query_planner();
+        let physical = planner.create_physical_plan(&optimized, &state).await;
         let physical = yielding(physical.map_err(&explain)?)?;
         let environment = memory.environment(state.runtime_env())?;
         let task = Arc::new(TaskContext::from(&state).with_runtime(environment));

@@ -20,6 +20,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature,
 };
+
+use super::constants;
 use regex::Regex;
 
 /// Bytes that one call may make for the rows of one batch.
@@ -111,8 +113,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let bytes = size(self.growth, &call.args, call.number_rows)?;
-        check(self.name(), bytes)?;
+        check(self.name(), self.growth, &call.args, call.number_rows)?;
         self.inner.invoke_with_args(call)
     }
 
@@ -162,18 +163,21 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
-fn check(name: &str, bytes: u64) -> Result<()> {
-    match bytes > MOST_BYTES {
-        true => Err(DataFusionError::ResourcesExhausted(format!(
-            "{name} would make {bytes} bytes at once"
-        ))),
-        false => Ok(()),
+fn check(name: &str, growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<()> {
+    let bytes = size(growth, arguments, rows)?;
+    let is_constant = |argument: &ColumnarValue| matches!(argument, ColumnarValue::Scalar(_));
+    let fits = bytes <= MOST_BYTES;
+    if fits && (!arguments.iter().all(is_constant) || constants::has_room(bytes)) {
+        return Ok(());
     }
+    Err(DataFusionError::ResourcesExhausted(format!(
+        "{name} would make {bytes} bytes at once"
+    )))
 }
 
 /// Refuses what two texts would make when one is put behind the other.
 pub(super) fn check_added(arguments: &[ColumnarValue], rows: usize) -> Result<()> {
-    check("||", size(Growth::Adds, arguments, rows)?)
+    check("||", Growth::Adds, arguments, rows)
 }
 
 /// Bytes that a call will make, or about as many.

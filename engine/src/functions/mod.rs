@@ -2,6 +2,7 @@
 
 mod attempt;
 mod bounded;
+mod constants;
 mod debezium_decimal;
 mod envelope;
 mod joined;
@@ -17,6 +18,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use attempt::attempt;
 pub(crate) use bounded::limit;
+pub(crate) use constants::Constants;
 pub(crate) use debezium_decimal::SOURCE_DECIMAL;
 pub(crate) use envelope::{Image, image};
 pub(crate) use joined::JoinByFunction;
