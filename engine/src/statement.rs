@@ -1,3 +1,5 @@
+mod roomy;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
@@ -19,7 +21,7 @@ use sql_files::table_name::SYSTEM;
 
 use crate::error::{Error, Result};
 use crate::front::{self, Read};
-use crate::functions::Constants;
+use crate::functions::room;
 use crate::information_schema::INFORMATION_SCHEMA;
 use crate::memory::{self, Memory, StatementMemory};
 use crate::nearest;
@@ -164,13 +166,10 @@ impl Statement {
             (None, Some(held)) => held.explain(error),
             (None, None) => error,
         };
-        let optimized = {
-            let _constants = Constants::of_a_statement();
-            state.optimize(&self.plan).map_err(&explain)?
-        };
+        let optimized = room::limited(|| state.optimize(&self.plan)).map_err(&explain)?;
         let planner = state.query_planner();
         let physical = planner.create_physical_plan(&optimized, &state).await;
-        let physical = yielding(physical.map_err(&explain)?)?;
+        let physical = yielding(roomy::limited(physical.map_err(&explain)?)?)?;
         let environment = memory.environment(state.runtime_env())?;
         let task = Arc::new(TaskContext::from(&state).with_runtime(environment));
         let stream = execute_stream(physical, task).map_err(&explain)?;

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::constants;
+use super::room;
 use regex::Regex;
 
 /// Bytes that one call may make for the rows of one batch.
@@ -67,6 +67,9 @@ const GROWING: [(&str, Growth); 12] = [
     ("regexp_replace", Growth::Rewrites),
 ];
 
+/// What stands for the operator `||`.
+pub(super) const JOIN: &str = "||";
+
 /// Puts the limit on those functions of a registry that need one, under all of their names.
 pub(crate) fn limit(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for (name, growth) in GROWING {
@@ -74,6 +77,11 @@ pub(crate) fn limit(registry: &mut dyn FunctionRegistry) -> Result<()> {
         registry.register_udf(Arc::new(ScalarUDF::from(Bounded { inner, growth })))?;
     }
     Ok(())
+}
+
+/// Whether a call of that function may make much more than it is given.
+pub(crate) fn is_growing(name: &str) -> bool {
+    name == JOIN || GROWING.iter().any(|(growing, _)| *growing == name)
 }
 
 /// A function as it is, but for results that are too large.
@@ -165,9 +173,7 @@ impl ScalarUDFImpl for Bounded {
 
 fn check(name: &str, growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<()> {
     let bytes = size(growth, arguments, rows)?;
-    let is_constant = |argument: &ColumnarValue| matches!(argument, ColumnarValue::Scalar(_));
-    let fits = bytes <= MOST_BYTES;
-    if fits && (!arguments.iter().all(is_constant) || constants::has_room(bytes)) {
+    if bytes <= MOST_BYTES && room::takes(bytes) {
         return Ok(());
     }
     Err(DataFusionError::ResourcesExhausted(format!(
@@ -177,7 +183,7 @@ fn check(name: &str, growth: Growth, arguments: &[ColumnarValue], rows: usize) -
 
 /// Refuses what two texts would make when one is put behind the other.
 pub(super) fn check_added(arguments: &[ColumnarValue], rows: usize) -> Result<()> {
-    check("||", Growth::Adds, arguments, rows)
+    check(JOIN, Growth::Adds, arguments, rows)
 }
 
 /// Bytes that a call will make, or about as many.

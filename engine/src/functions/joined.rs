@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-use super::bounded::check_added;
+use super::bounded::{JOIN, check_added};
 use super::columnar;
 
 /// Puts the function in the place of the operator, wherever texts or bytes are joined.
@@ -67,7 +67,7 @@ struct Joined {
 
 impl ScalarUDFImpl for Joined {
     fn name(&self) -> &str {
-        "||"
+        JOIN
     }
 
     fn schema_name(&self, arguments: &[Expr]) -> Result<String> {

@@ -2,13 +2,13 @@
 
 mod attempt;
 mod bounded;
-mod constants;
 mod debezium_decimal;
 mod envelope;
 mod joined;
 mod local_date;
 mod local_timestamp;
 mod logical;
+pub(crate) mod room;
 mod unavailable;
 
 use arrow::array::ArrayRef;
@@ -17,8 +17,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use attempt::attempt;
-pub(crate) use bounded::limit;
-pub(crate) use constants::Constants;
+pub(crate) use bounded::{is_growing, limit};
 pub(crate) use debezium_decimal::SOURCE_DECIMAL;
 pub(crate) use envelope::{Image, image};
 pub(crate) use joined::JoinByFunction;
