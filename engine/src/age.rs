@@ -99,7 +99,7 @@ impl Reader {
                 continue;
             }
             let age = Age {
-                behind_since: unseen.oldest(&state.shows, None).await?,
+                behind_since: unseen.oldest_of(state, None).await?,
                 limit: state.limit,
             };
             ages.insert(name.clone(), age);
@@ -119,6 +119,18 @@ impl<'a> Unseen<'a> {
         Self {
             lake,
             found: BTreeMap::new(),
+        }
+    }
+
+    /// When bronze got the first message that a table does not show, of those up to the versions of `until`.
+    pub(crate) async fn oldest_of(
+        &mut self,
+        state: &TableState,
+        until: Option<&BTreeMap<TableName, u64>>,
+    ) -> Result<Option<DateTime<Utc>>> {
+        match state.behind_since {
+            Some(since) => Ok(Some(since)),
+            None => self.oldest(&state.shows, until).await,
         }
     }
 

@@ -103,6 +103,10 @@ pub struct TableState {
     /// Versions of the bronze tables, those behind its inputs too, that it shows everything of.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shows: BTreeMap<TableName, u64>,
+    /// When bronze got the oldest message that it does not show, as far as was known when the epoch was made: bronze's log
+    /// does not keep its commits for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<DateTime<Utc>>,
     /// How old it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<AgeLimit>,
@@ -169,6 +173,7 @@ impl TableState {
             rules: BTreeMap::new(),
             fold: None,
             shows: BTreeMap::new(),
+            behind_since: None,
             limit: None,
             work: None,
         }

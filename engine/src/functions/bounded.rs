@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 };
 
 use super::room;
+use crate::error::{Error, ErrorKind};
 use regex::Regex;
 
 /// Bytes that one call may make for the rows of one batch.
@@ -177,8 +178,16 @@ fn check(name: &str, growth: Growth, arguments: &[ColumnarValue], rows: usize) -
         return Ok(());
     }
     Err(DataFusionError::ResourcesExhausted(format!(
-        "{name} would make {bytes} bytes at once"
+        "{name} would make {bytes}{AT_ONCE}"
     )))
+}
+
+/// Ends what is said of a call that would make too much.
+const AT_ONCE: &str = " bytes at once";
+
+/// Whether a call would have made too much, and not all that runs has too little memory.
+pub(crate) fn is_too_large(error: &Error) -> bool {
+    error.kind() == ErrorKind::ResourceExhausted && error.to_string().ends_with(AT_ONCE)
 }
 
 /// Refuses what two texts would make when one is put behind the other.

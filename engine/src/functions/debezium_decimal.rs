@@ -134,7 +134,7 @@ fn without_exponent(text: &str) -> Option<String> {
     let (whole, part) = number.split_once('.')?;
     let digits = format!("{whole}{part}");
     // Digits behind the point, once it has moved.
-    let scale = i64::try_from(part.len()).ok()? - exponent;
+    let scale = i64::try_from(part.len()).ok()?.checked_sub(exponent)?;
     if scale.unsigned_abs() > 400 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
@@ -165,7 +165,14 @@ mod tests {
         ] {
             assert_eq!(read(text, Some(2)).as_deref(), Some(expected), "{text}");
         }
-        for text in ["1.0E999", "x.yE1", "1.0E", "1.E1.0"] {
+        for text in [
+            "1.0E999",
+            "1.5E-9223372036854775808",
+            "1.5E9223372036854775807",
+            "x.yE1",
+            "1.0E",
+            "1.E1.0",
+        ] {
             assert_eq!(read(text, Some(2)), None, "{text}");
         }
     }

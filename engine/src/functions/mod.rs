@@ -17,7 +17,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use attempt::attempt;
-pub(crate) use bounded::{is_growing, limit};
+pub(crate) use bounded::{is_growing, is_too_large, limit};
 pub(crate) use debezium_decimal::SOURCE_DECIMAL;
 pub(crate) use envelope::{Image, image};
 pub(crate) use joined::JoinByFunction;

@@ -198,7 +198,16 @@ pub(super) fn entries(project: &Path, folder: &Path) -> Result<Vec<Entry>> {
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let Ok(name) = entry.file_name().into_string() else {
-            continue;
+            let ends = entry.path().extension().is_some_and(|ends| ends == "sql");
+            match ends {
+                true => {
+                    return Err(unreadable(io::Error::new(
+                        IoKind::InvalidData,
+                        "the name of a file is not UTF-8",
+                    )));
+                }
+                false => continue,
+            }
         };
         if name.starts_with('.') {
             continue;
@@ -208,7 +217,14 @@ pub(super) fn entries(project: &Path, folder: &Path) -> Result<Vec<Entry>> {
             Ok(metadata) if metadata.is_dir() => Kind::Folder,
             Ok(metadata) if metadata.is_file() => Kind::File,
             // Reading a pipe or a device would not end.
-            Ok(_) | Err(_) => continue,
+            Ok(_) => continue,
+            // Deleted since it was listed.
+            Err(_) if fs::symlink_metadata(entry.path()).is_err() => continue,
+            // A link to what is away, or a file that nobody may look at, is not a file that is gone.
+            Err(error) if name.ends_with(".sql") || !name.contains('.') => {
+                return Err(unreadable(error));
+            }
+            Err(_) => continue,
         };
         found.push(Entry { name, kind });
     }

@@ -51,14 +51,23 @@ impl Refresher {
                 && is_behind(&last.shows, &intent.inputs)
             {
                 let age = Age {
-                    behind_since: unseen.oldest(&last.shows, Some(&intent.inputs)).await?,
+                    behind_since: unseen.oldest_of(last, Some(&intent.inputs)).await?,
                     limit: Some(limit),
                 };
                 let check = check(&limit, &age, intent.now);
                 checks.entry(name.clone()).or_default().push(check);
             }
+            let last = self.last_state(name).filter(|last| last.shows == shows);
+            let noted = last.and_then(|last| last.behind_since);
+            let behind_since = match noted {
+                None if is_behind(&shows, &intent.inputs) => {
+                    unseen.oldest(&shows, Some(&intent.inputs)).await?
+                }
+                noted => noted,
+            };
             if let Some(state) = next.tables.get_mut(name) {
                 state.shows = shows;
+                state.behind_since = behind_since;
                 state.limit = limit;
             }
         }
@@ -95,7 +104,7 @@ impl Refresher {
                 continue;
             }
             let age = Age {
-                behind_since: unseen.oldest(&state.shows, Some(&bronze)).await?,
+                behind_since: unseen.oldest_of(state, Some(&bronze)).await?,
                 limit: state.limit,
             };
             let is_late = age.is_late(now);

@@ -87,6 +87,10 @@ impl Refresher {
                 continue;
             };
             if self.is_left_out(name) {
+                let before = before.as_ref();
+                if let Some(unbuilt) = before.and_then(|before| before.unbuilt.get(name)) {
+                    next.unbuilt.insert(name.clone(), unbuilt.clone());
+                }
                 continue;
             }
             let versions: Versions = next
@@ -449,6 +453,10 @@ fn hold_below<'a>(
     });
     let reason = held.map(|held| format!("{UPSTREAM} {held}, which is held"));
     match (reason, next.tables.get_mut(&file.name)) {
+        // What it is held for itself outlasts the other's cure.
+        (Some(_), Some(state)) if state.state == Freshness::Held && !is_held_from_above(state) => {
+            true
+        }
         (Some(reason), Some(state)) => {
             state.state = Freshness::Held;
             state.reason = Some(reason);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sql_files::TableName;
 
-use super::in_force::Edit;
+use super::in_force::{Edit, Proposal};
 use super::rebuilds::rebuilds;
 use super::{Refresher, Turn};
 use crate::epoch::{Intent, Manifest};
@@ -23,7 +23,7 @@ impl Refresher {
             self.turn().await?;
         }
         let proposal = self.project.on_disk(&self.sessions).await?;
-        let edit = self.project.accept(&self.lake, proposal).await?;
+        let edit = self.accept(proposal).await?;
         self.advance(edit, started).await
     }
 
@@ -54,13 +54,16 @@ impl Refresher {
                 return Ok(None);
             }
         }
-        match self.project.accept(&self.lake, proposal).await {
-            Ok(edit) => Ok(edit),
-            Err(error) => {
-                self.project.forget();
-                Err(error)
-            }
+        self.accept(proposal).await
+    }
+
+    /// What could not be put in force is looked at again.
+    async fn accept(&mut self, proposal: Proposal) -> Result<Option<Edit>> {
+        let accepted = self.project.accept(&self.lake, proposal).await;
+        if accepted.is_err() {
+            self.project.forget();
         }
+        accepted
     }
 }
 

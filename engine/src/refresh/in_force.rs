@@ -204,6 +204,11 @@ impl InForce {
             ))
             .hint("`sportlake check` shows every problem at its place."));
         }
+        let served = self.current.as_ref().map(|current| &current.tables);
+        if checked.tables.is_empty() && served.is_some_and(|served| !served.is_empty()) {
+            return Err(Error::invalid("the SQL project on disk has no table, and all that are served would be retired")
+                .hint("Check sql.path: its folder may be another one, or not be mounted. A lake that shall be empty is a new one."));
+        }
         self.seen = Some(texts);
         Ok(Proposal {
             checked,

@@ -1,5 +1,7 @@
 //! What the refresh role does because a command asked for it.
 
+use std::time::Instant;
+
 use serde_json::json;
 use sql_files::TableName;
 use tracing::{error, info};
@@ -77,6 +79,13 @@ impl Refresher {
     async fn refresh(&mut self, wanted: Wanted) -> Result<Outcome> {
         if self.unfinished.is_some() {
             self.turn().await?;
+        }
+        // An edit is in force in whole, whatever is asked for.
+        if self.newest.is_some()
+            && !wanted.tables.is_empty()
+            && let Some(edit) = self.take_edit().await?
+        {
+            self.advance(Some(edit), Instant::now()).await?;
         }
         self.wanted = Some(wanted);
         let turn = self.turn().await;

@@ -106,12 +106,13 @@ impl Refresher {
             state.since = intent.epoch;
             rebuilt.push(name.clone());
         }
-        let checks = newest
+        // History is not taken back.
+        let history = newest
             .tables
             .iter()
-            .filter(|(name, _)| name.schema() == "quality");
+            .filter(|(name, _)| name.is_bronze() || name.schema() == "quality");
         next.tables
-            .extend(checks.map(|(name, state)| (name.clone(), state.clone())));
+            .extend(history.map(|(name, state)| (name.clone(), state.clone())));
         rename_inputs(&mut next, &target, project);
         Ok(Built {
             manifest: Some(next),

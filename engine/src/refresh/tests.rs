@@ -290,6 +290,30 @@ async fn a_row_that_cannot_be_evaluated_is_left_out_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_would_become_too_large_is_left_out_and_the_others_are_not() {
+    let mut world = World::new().await;
+    let growing = PEOPLE.replace(
+        "after ->> 'name' AS name",
+        "repeat(after ->> 'name', CAST(after ->> 'age' AS BIGINT)) AS name",
+    );
+    write(&world.sql("silver/people.sql"), &growing);
+    let mut refresher = world.refresher().await;
+    let large = r#"{"id":3,"name":"Large","age":1000000000}"#;
+    let many: Vec<(i64, &str, String)> = (4..1004)
+        .map(|id| (id, "c", format!(r#"{{"id":{id},"name":"P","age":100000}}"#)))
+        .collect();
+    let mut events = vec![(1, "c", ANNE), (3, "c", large)];
+    events.extend(many.iter().map(|(lsn, op, row)| (*lsn, *op, row.as_str())));
+    world.events(&events).await;
+    let Turn::Published(manifest) = refresher.turn().await.expect("a turn") else {
+        panic!("nothing published");
+    };
+    let people = &manifest.tables[&"silver.people".parse().expect("a name")];
+    assert_eq!((people.state, people.rows), (Freshness::Fresh, Some(1001)));
+    assert_eq!(people.warnings["evaluation"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_rule_holds_its_table_and_what_reads_it_until_it_is_cured() {
     let mut world = World::new().await;
     let mut refresher = world.refresher().await;

@@ -9,6 +9,7 @@ use super::columns::{FoldColumns, kept_out};
 use super::slot::{Slot, SlotPlan};
 use super::statement::FoldStatements;
 use crate::error::{Error, ErrorKind, Result};
+use crate::functions;
 use crate::hidden::{DELETED, EVALUATION};
 
 /// Turns messages of bronze into events of a fold. An event that the query cannot be computed for is kept out with its
@@ -61,7 +62,8 @@ impl Evaluator {
                         events.push(FoldColumns::widened(&batch, &self.columns.event)?);
                     }
                 }
-                Err(error) if error.kind() != ErrorKind::InvalidRequest => return Err(error),
+                Err(error) if !may_be_of_one(&error) => return Err(error),
+                Err(error) if rows <= 1 && !is_of_one(&error) => return Err(error),
                 Err(error) if rows <= 1 => events.extend(self.bad(&messages, &error).await?),
                 Err(_) => {
                     pending.push(messages.slice(rows / 2, rows - rows / 2));
@@ -82,7 +84,7 @@ impl Evaluator {
             }
             let evaluated = match self.parts[index].run(message).await {
                 Ok(evaluated) => evaluated,
-                Err(error) if error.kind() == ErrorKind::InvalidRequest => continue,
+                Err(error) if is_of_one(&error) => continue,
                 Err(error) => return Err(error),
             };
             let mut events = Vec::new();
@@ -100,6 +102,19 @@ impl Evaluator {
             "the coordinates of a message cannot be read",
         ))
     }
+}
+
+/// Whether what went wrong with one row is about the row, and no other would do better.
+pub(super) fn is_of_one(error: &Error) -> bool {
+    error.kind() == ErrorKind::InvalidRequest || functions::is_too_large(error)
+}
+
+/// Whether some rows alone may be why many of them cannot be computed at once; fewer may need less memory, too.
+pub(super) fn may_be_of_one(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidRequest | ErrorKind::ResourceExhausted
+    )
 }
 
 fn is_deleted(event: &RecordBatch) -> bool {

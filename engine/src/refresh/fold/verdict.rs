@@ -12,6 +12,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::columns::{FoldColumns, column, with_columns};
+use super::evaluator::{is_of_one, may_be_of_one};
 use super::slot::{Slot, SlotPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hidden::{DELETED, DROPPED, EVALUATION, REASON, RULE, WITHOUT_KEY};
@@ -140,7 +141,8 @@ impl Verdicts {
                         }));
                     }
                 }
-                Err(error) if error.kind() != ErrorKind::InvalidRequest => return Err(error),
+                Err(error) if !may_be_of_one(&error) => return Err(error),
+                Err(error) if count <= 1 && !is_of_one(&error) => return Err(error),
                 Err(error) if count <= 1 => verdicts.push(Verdict::Unknown(error.to_string())),
                 Err(_) => {
                     pending.push(rows.slice(count / 2, count - count / 2));

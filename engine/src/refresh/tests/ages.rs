@@ -143,3 +143,23 @@ async fn a_held_table_grows_old_with_what_reads_it_and_a_resting_one_too() {
     world.refresher().await.turn().await.expect("a turn");
     assert!(world.behind("gold.resting").await.0 >= 100, "a restart");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_table_grows_old_when_the_log_of_bronze_is_cleaned_too() {
+    let mut world = World::new().await;
+    write(&world.sql("gold/totals.sql"), TOTALS_IN_TIME);
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE)]).await;
+    refresher.turn().await.expect("a turn");
+    let ancient = r#"{"id":2,"name":"Bob","age":400}"#;
+    world.events(&[(2, "c", ancient)]).await;
+    refresher.turn().await.expect("a turn");
+    world.wait(100);
+    let log = world.directory.path().join("lake/bronze/people/_delta_log");
+    for entry in std::fs::read_dir(&log).expect("a log") {
+        std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+    }
+    let (seconds, is_late) = world.behind("gold.totals").await;
+    assert!((100..130).contains(&seconds) && is_late, "{seconds}");
+    assert_eq!(world.behind("silver.people").await, (0, false));
+}

@@ -270,3 +270,39 @@ async fn an_unbuilt_table_that_reads_the_clock_is_tried_again() {
     let late = published(refresher.turn().await);
     assert!(late.tables.contains_key(&name("gold.later")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_takes_back_nothing_of_bronze() {
+    let (mut world, mut refresher) = World::with_anne().await;
+    let edited = "SELECT people + 7 AS more FROM gold.totals";
+    write(&world.sql("gold/below.sql"), edited);
+    published(refresher.turn().await);
+    world.events(&[(2, "c", BOB)]).await;
+    published(refresher.turn().await);
+    published(refresher.rollback().await);
+    let messages = "SELECT count(*) FROM bronze.people";
+    assert_eq!(world.rows(messages).await, ["2"]);
+    assert_eq!(world.rows("SELECT more FROM gold.below").await, ["2"]);
+    published(refresher.turn().await);
+    assert_eq!(world.rows("SELECT more FROM gold.below").await, ["3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_away_for_a_while_retires_nothing() {
+    let (world, mut refresher) = World::with_anne().await;
+    let below = world.sql("gold/below.sql");
+    std::fs::remove_file(&below).expect("removed");
+    std::os::unix::fs::symlink("/nowhere/below.sql", &below).expect("linked");
+    quiet(refresher.turn().await);
+    refresher.apply().await.expect_err("a link to nothing");
+    std::fs::remove_file(&below).expect("removed");
+    write(&below, BELOW);
+    quiet(refresher.turn().await);
+
+    let away = world.directory.path().join("away");
+    std::fs::rename(world.sql(""), &away).expect("moved");
+    std::fs::create_dir_all(world.sql("")).expect("an empty folder");
+    let refused = refresher.apply().await.expect_err("no table at all");
+    assert_eq!(refused.kind(), ErrorKind::InvalidRequest);
+    assert_eq!(world.rows("SELECT more FROM gold.below").await, ["2"]);
+}

@@ -147,3 +147,21 @@ async fn an_epoch_of_a_lower_term_is_finished_by_the_higher_alone() {
     next.turn().await.expect("nobody interfered");
     assert_eq!(world.people().await, ["2,Bob,40"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_taken_in_whole_whatever_is_asked_for() {
+    let mut world = World::new().await;
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE)]).await;
+    refresher.turn().await.expect("a turn");
+    let totals = TOTALS.replace("SELECT 1 AS one", "SELECT 1 AS one, 7 AS added");
+    write(&world.sql("gold/totals.sql"), &totals);
+    write(
+        &world.sql("gold/below.sql"),
+        "SELECT added FROM gold.totals",
+    );
+    refresh(&mut refresher, &["gold.below"], false)
+        .await
+        .expect("both are built");
+    assert_eq!(world.rows("SELECT added FROM gold.below").await, ["7"]);
+}

@@ -406,3 +406,38 @@ async fn the_record_of_checks_stays_in_few_files_and_forgets() {
         "what is older than its time goes with the next merge"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_held_for_itself_stays_so_when_what_it_reads_is_cured() {
+    let mut world = World::new().await;
+    let upper = "-- @key id\nSELECT id, age FROM silver.people";
+    let lower =
+        "-- @key id\n-- @expect alive: age >= 0 ON VIOLATION FAIL\nSELECT id, age FROM gold.upper";
+    write(&world.sql("gold/upper.sql"), upper);
+    write(&world.sql("gold/lower.sql"), lower);
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE)]).await;
+    publish(&mut refresher).await;
+    world.events(&[(2, "c", CARL)]).await;
+    let held = publish(&mut refresher).await;
+    let reason = state(&held, "gold.lower").reason.clone();
+    assert!(
+        reason
+            .as_deref()
+            .is_some_and(|reason| reason.contains("alive"))
+    );
+
+    let broken = upper.replace(
+        "SELECT",
+        "-- @expect never: FALSE ON VIOLATION FAIL\nSELECT",
+    );
+    write(&world.sql("gold/upper.sql"), &broken);
+    let both = publish(&mut refresher).await;
+    assert_eq!(state(&both, "gold.upper").state, Freshness::Held);
+    assert_eq!(state(&both, "gold.lower").reason, reason);
+    write(&world.sql("gold/upper.sql"), upper);
+    let cured = publish(&mut refresher).await;
+    assert_eq!(state(&cured, "gold.upper").state, Freshness::Fresh);
+    let lower = state(&cured, "gold.lower");
+    assert_eq!((lower.state, &lower.reason), (Freshness::Held, &reason));
+}
