@@ -32,9 +32,11 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// Test-only arrows: what reads topics is tested against the embedded broker, the page behind the real sign-in.
-const TEST_ARROWS: [(&str, &str); 3] = [
+/// Test-only arrows: what reads topics is tested against the embedded broker, on a disk that fails, the page behind the
+/// real sign-in.
+const TEST_ARROWS: [(&str, &str); 4] = [
     ("console", "flight-server"),
+    ("ingest", "disk"),
     ("ingest", "sources"),
     ("notify", "sources"),
 ];

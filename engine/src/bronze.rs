@@ -96,8 +96,15 @@ pub struct PartitionOffset {
 }
 
 impl PartitionOffset {
+    /// Stands for the messages of a topic that are taken in again: they move no offset, and are counted, so that a commit
+    /// whose answer was lost is known again.
+    pub const REPLAYS: i32 = -1;
+
     fn transaction_id(topic: &str, partition: i32) -> String {
-        format!("ingest/{topic}/{partition}")
+        match partition {
+            Self::REPLAYS => format!("replay/{topic}"),
+            partition => format!("ingest/{topic}/{partition}"),
+        }
     }
 }
 

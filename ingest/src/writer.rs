@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use changes::Topic;
-use engine::bronze::{BronzeTable, Commit};
+use engine::bronze::{BronzeTable, Commit, PartitionOffset};
 use engine::{Error, ErrorKind, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -61,12 +61,15 @@ impl Writer {
                     continue;
                 }
             };
-            let Some(flush) = flush else {
+            let Some(mut flush) = flush else {
                 return Ok(());
             };
             let started = Instant::now();
-            self.commit(&flush.cut).await?;
-            self.progress.advance(&self.topic, &flush.cut.offsets);
+            let moves_offsets = !flush.cut.offsets.is_empty();
+            self.commit(&mut flush.cut).await?;
+            if moves_offsets {
+                self.progress.advance(&self.topic, &flush.cut.offsets);
+            }
             metrics::observe_commit(&Committed {
                 table: self.topic.table(),
                 rows: rows(&flush.cut),
@@ -84,7 +87,7 @@ impl Writer {
     }
 
     /// Commits a cut, again and again while the lake is away; once more, not longer, when told to stop.
-    async fn commit(&mut self, cut: &Cut) -> Result<()> {
+    async fn commit(&mut self, cut: &mut Cut) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         let mut failed = false;
         loop {
@@ -111,7 +114,10 @@ impl Writer {
     }
 
     /// None when an earlier attempt, whose answer was lost, did commit.
-    async fn attempt(&mut self, cut: &Cut, failed: bool) -> Result<Option<Commit>> {
+    async fn attempt(&mut self, cut: &mut Cut, failed: bool) -> Result<Option<Commit>> {
+        if cut.offsets.is_empty() {
+            cut.offsets.push(self.next_replay().await?);
+        }
         let batches = cut.batches.clone();
         let appended = self
             .table
@@ -127,6 +133,17 @@ impl Writer {
             }
             appended => appended.map(Some),
         }
+    }
+
+    async fn next_replay(&self) -> Result<PartitionOffset> {
+        let (topic, partition) = (self.topic.to_string(), PartitionOffset::REPLAYS);
+        let from = self.table.next_offset(&topic, partition).await?;
+        Ok(PartitionOffset {
+            topic,
+            partition,
+            from,
+            next: from.unwrap_or(0).saturating_add(1),
+        })
     }
 
     /// Whether the table already ends where this cut ends.

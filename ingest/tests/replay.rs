@@ -1,9 +1,11 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
 use arrow::array::{StringArray, TimestampMicrosecondArray, new_null_array};
+use disk::{Operation, Step, Watcher};
 use engine::bronze::{self, BronzeTable};
 use engine::{
     Asked, Lake, Lease, ProjectConfig, Reader, ReaderConfig, RefreshConfig, Refresher, Request,
@@ -146,6 +148,56 @@ async fn a_running_ingest_replays_beside_what_it_reads() {
     let stored = ingest.until("employees", 5).await;
     let offsets: Vec<i64> = stored.iter().map(|row| row.offset).collect();
     assert_eq!(offsets, [0, 1, 1, 1, 2]);
+    ingest.stop().await;
+    broker.stop().await;
+}
+
+/// Fails once to sync the folder of a log, after an entry is in it: the commit is there, and its answer is lost.
+#[derive(Default)]
+struct LosesAnAnswer {
+    is_armed: AtomicBool,
+}
+
+impl Watcher for LosesAnAnswer {
+    fn before(&self, step: &Step<'_>) -> std::io::Result<()> {
+        let is_of_a_log = step.path.ends_with("_delta_log");
+        if step.operation == Operation::SyncDirectory
+            && is_of_a_log
+            && self.is_armed.swap(false, Ordering::SeqCst)
+        {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn after(&self, _step: &Step<'_>) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_whose_answer_is_lost_is_there_once() {
+    let place = TestLake::new();
+    let broker = Broker::start(&place.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    let bad = Sent {
+        value: Some(b"not an envelope"),
+        ..Sent::default()
+    };
+    broker.send(TOPIC, bad).await;
+    let ingest = Ingest::start(&broker.kafka, &place, quick()).await;
+    ingest.until("employees", 1).await;
+    let lake = place.open().await;
+    let disk = Arc::new(LosesAnAnswer::default());
+    let watching = disk::watch(&place.path(), disk.clone());
+    for wanted in [2, 3] {
+        disk.is_armed.store(true, Ordering::SeqCst);
+        let (request, clock) = (all(), clock());
+        let asked = engine::ask(&lake, &request, &clock, Duration::from_secs(60), |_, _| {});
+        let asked = in_time("the answer", asked).await.expect("answered");
+        assert!(matches!(asked, Asked::Answered(_)));
+        assert!(!disk.is_armed.load(Ordering::SeqCst), "an answer was lost");
+        assert_eq!(rows(&place.path(), "employees").len(), wanted);
+    }
+    drop(watching);
     ingest.stop().await;
     broker.stop().await;
 }
