@@ -115,6 +115,8 @@ pub struct Lineage {
     pub generation: i64,
     /// The furthest position in the log of that life.
     pub position: Option<i64>,
+    /// The time of the first change of that life, milliseconds since 1970; `None` for the first life.
+    pub since_ms: Option<i64>,
     /// The newest time of a change in that life, milliseconds since 1970.
     pub time_ms: Option<i64>,
     /// Names the source, where its positions do not tell a new life.
@@ -128,10 +130,11 @@ impl Lineage {
         format!("source/{topic}/{partition}/{part}")
     }
 
-    fn parts(&self) -> [(&'static str, Option<i64>); 5] {
+    fn parts(&self) -> [(&'static str, Option<i64>); 6] {
         [
             ("generation", Some(self.generation)),
             ("position", self.position),
+            ("since", self.since_ms),
             ("time", self.time_ms),
             ("name", self.source),
             ("cluster", self.cluster),
@@ -210,15 +213,16 @@ impl BronzeTable {
 
     /// What a partition had seen of its source as of the newest commit.
     pub async fn lineage(&self, topic: &str, partition: i32) -> Result<Lineage> {
-        let mut found = [None; 5];
+        let mut found = [None; 6];
         for (found, (part, _)) in found.iter_mut().zip(Lineage::default().parts()) {
             let id = Lineage::transaction_id(part, topic, partition);
             *found = self.table.transaction(&id).await?;
         }
-        let [generation, position, time_ms, source, cluster] = found;
+        let [generation, position, since_ms, time_ms, source, cluster] = found;
         Ok(Lineage {
             generation: generation.unwrap_or(0),
             position,
+            since_ms,
             time_ms,
             source,
             cluster,

@@ -10,6 +10,7 @@ use engine::bronze::{Lineage, PartitionOffset};
 use engine::{Error, ErrorKind, Result};
 
 use crate::config::IngestConfig;
+use crate::lineage::Life;
 use crate::rows::{Message, RowBuilder};
 
 /// A record batch is closed at this size, so that no array grows by copying itself over and over.
@@ -55,6 +56,8 @@ pub(crate) struct TopicBuffer {
     closed_poison: usize,
     oldest: Option<Instant>,
     partitions: BTreeMap<i32, Position>,
+    /// The latest life of the source that any partition saw begin.
+    latest: Option<Life>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +82,7 @@ impl TopicBuffer {
             closed_poison: 0,
             oldest: None,
             partitions: BTreeMap::new(),
+            latest: None,
         }
     }
 
@@ -104,6 +108,7 @@ impl TopicBuffer {
             },
             told: lineage,
         };
+        self.latest = Life::later(self.latest, Life::of(&lineage));
         self.partitions.insert(partition, position);
     }
 
@@ -116,7 +121,9 @@ impl TopicBuffer {
             return Ok(());
         }
         position.next = message.offset + 1;
-        self.open.push(message, &mut position.lineage, ingested_at);
+        let lineage = &mut position.lineage;
+        self.open.push(message, lineage, self.latest, ingested_at);
+        self.latest = Life::later(self.latest, Life::of(lineage));
         self.oldest.get_or_insert_with(Instant::now);
         if self.open.weight() >= BATCH_BYTES || self.open.rows() >= BATCH_ROWS {
             self.close_batch(BATCH_ROWS.min(self.open.rows()), BATCH_BYTES)?;

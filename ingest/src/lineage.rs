@@ -35,12 +35,48 @@ impl Origin {
     }
 }
 
+/// A life of a source that some partition of a topic saw begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    generation: i64,
+    since_ms: i64,
+}
+
+impl Life {
+    /// The latest life that a partition has seen, where it saw it begin.
+    pub(crate) fn of(lineage: &Lineage) -> Option<Self> {
+        Some(Self {
+            generation: lineage.generation,
+            since_ms: lineage.since_ms?,
+        })
+    }
+
+    pub(crate) fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        one.into_iter()
+            .chain(other)
+            .max_by_key(|life| life.generation)
+    }
+
+    /// Whether an event is of that life, or of a later one.
+    fn holds(&self, origin: &Origin) -> bool {
+        origin.time_ms.is_some_and(|at| at >= self.since_ms)
+    }
+}
+
 /// Moves a partition's lineage along with its next event; the event's generation.
 ///
 /// What a connector repeats after a restart is as old as it was, and overlapping transactions are told by their
 /// commits, so positions that fall while time goes on are those of another log. A source that does not tell its commits
 /// must also have another name. `told` is the generation in the message's header, which counts where it is higher.
-pub(crate) fn follow(lineage: &mut Lineage, origin: &Origin, told: i64) -> i64 {
+///
+/// `latest` is the latest life that any partition of the topic saw begin. A partition whose positions were low does not
+/// see them fall; what comes after that beginning is of that life all the same.
+pub(crate) fn follow(
+    lineage: &mut Lineage,
+    origin: &Origin,
+    told: i64,
+    latest: Option<Life>,
+) -> i64 {
     let position = origin.position();
     let fell = position
         .zip(lineage.position)
@@ -50,15 +86,21 @@ pub(crate) fn follow(lineage: &mut Lineage, origin: &Origin, told: i64) -> i64 {
         _ => false,
     };
     let tells = origin.commit != CommitPosition::Untold || origin.source != lineage.source;
-    let next = match fell && goes_on && tells {
-        true => lineage.generation.saturating_add(1),
-        false => lineage.generation,
+    let joined = latest.filter(|life| life.generation > lineage.generation && life.holds(origin));
+    let next = match (joined, fell && goes_on && tells) {
+        (Some(life), _) => life.generation,
+        (None, true) => lineage.generation.saturating_add(1),
+        (None, false) => lineage.generation,
     };
     let generation = next.max(told);
     if generation > lineage.generation {
         *lineage = Lineage {
             generation,
             position,
+            since_ms: match joined {
+                Some(life) if life.generation == generation => Some(life.since_ms),
+                _ => origin.time_ms,
+            },
             time_ms: origin.time_ms,
             source: origin.source,
             cluster: lineage.cluster,
@@ -91,7 +133,7 @@ mod tests {
         let mut lineage = Lineage::default();
         let generations: Vec<i64> = origins
             .iter()
-            .map(|origin| follow(&mut lineage, origin, 0))
+            .map(|origin| follow(&mut lineage, origin, 0, None))
             .collect();
         assert_eq!(generations, expected);
     }
@@ -189,7 +231,22 @@ mod tests {
             (event(520, 3), 1),
             (event(9, 4), 0),
         ];
-        let generations = told.map(|(origin, told)| follow(&mut lineage, &origin, told));
+        let generations = told.map(|(origin, told)| follow(&mut lineage, &origin, told, None));
         assert_eq!(generations, [0, 3, 3, 4]);
+    }
+
+    #[test]
+    fn a_life_that_one_partition_saw_begin_is_that_of_all() {
+        let (mut first, mut second) = (Lineage::default(), Lineage::default());
+        follow(&mut first, &event(500, 10), 0, None);
+        follow(&mut second, &event(100, 20), 0, None);
+        assert_eq!(follow(&mut first, &event(120, 30), 0, None), 1);
+        let latest = Life::later(Life::of(&second), Life::of(&first));
+        // What was under way from before, then what never fell in its partition.
+        assert_eq!(follow(&mut second, &event(110, 25), 0, latest), 0);
+        assert_eq!(follow(&mut second, &event(150, 31), 0, latest), 1);
+        assert_eq!(Life::of(&second), latest);
+        assert_eq!(follow(&mut second, &event(160, 32), 0, latest), 1);
+        assert_eq!(follow(&mut second, &event(20, 40), 0, latest), 2);
     }
 }

@@ -81,7 +81,7 @@ impl Again {
                 generation: letter.generation,
                 ..Lineage::default()
             };
-            rows.push(&message(letter), &mut lineage, now);
+            rows.push(&message(letter), &mut lineage, None, now);
         }
         let (bytes, still_dead) = (rows.weight(), rows.poison());
         let batch = rows.finish().map_err(|error| {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use engine::bronze::Lineage;
 
 use super::Message;
-use crate::lineage::follow;
+use crate::lineage::{Life, follow};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -57,17 +57,18 @@ impl RowBuilder {
         }
     }
 
-    /// Adds a message of a partition with this lineage, and moves the lineage along.
+    /// Adds a message of a partition with this lineage, and moves the lineage along; `latest` is the topic's latest life.
     pub(crate) fn push(
         &mut self,
         message: &Message<'_>,
         lineage: &mut Lineage,
+        latest: Option<Life>,
         ingested_at: DateTime<Utc>,
     ) {
         let reading = message.read();
         let told = message.headers.generation;
         let generation = match &reading.origin {
-            Some(origin) => follow(lineage, origin, told),
+            Some(origin) => follow(lineage, origin, told, latest),
             None => lineage.generation.max(told),
         };
         let ingested_us = ingested_at.timestamp_micros();

@@ -26,7 +26,7 @@ fn rows(messages: &[Message<'_>]) -> RecordBatch {
     let mut builder = RowBuilder::with_capacity(1, 1);
     let mut lineage = Lineage::default();
     for message in messages {
-        builder.push(message, &mut lineage, noon());
+        builder.push(message, &mut lineage, None, noon());
     }
     builder.finish().expect("columns fit the schema")
 }
