@@ -390,7 +390,7 @@ fn suspended(role: &str, epoch: u64) -> Error {
 }
 
 fn unfit(table: &TableName, error: datafusion::error::DataFusionError) -> Error {
-    tracing::error!(table = %table, error = %error.with_causes(), "the policies of a table cannot be planned");
+    tracing::error!(table = %table, error = %error, "the policies of a table cannot be planned");
     let message = format!("the policies of \"{table}\" do not fit its columns");
     Error::new(ErrorKind::Unavailable, message)
         .hint("Until policies.sql fits the tables again, the role sees nothing.")
