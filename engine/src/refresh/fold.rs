@@ -40,7 +40,7 @@ use crate::delta::{Change, DataFile, TableLayout};
 use crate::epoch::{FoldState, Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::project::{RefreshPolicy, SqlFile};
+use crate::project::{Cdc, RefreshPolicy, SqlFile};
 
 /// The part of the memory limit that the winners of a fold may take.
 const SHARE_OF_MEMORY: usize = 2;
@@ -271,6 +271,11 @@ fn builds_on(
     last.query == file.query_fingerprint()
         && last.schema.fields() == layout.schema.fields()
         && declared.iter().all(same)
+}
+
+/// How a fold's table is laid out.
+pub(super) fn layout_of(file: &SqlFile, cdc: &Cdc, schema: &SchemaRef) -> TableLayout {
+    layout(file, &FoldColumns::new(file, cdc, schema))
 }
 
 fn layout(file: &SqlFile, columns: &FoldColumns) -> TableLayout {

@@ -8,6 +8,7 @@ use sql_files::TableName;
 use super::build::Candidate;
 use super::digest::RowsDigest;
 use super::due::Versions;
+use super::within::apart;
 use super::{Refresher, now};
 use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
@@ -51,7 +52,7 @@ impl Refresher {
         let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
         let context = self.sessions.context([])?;
         let physical = context.state().create_physical_plan(&plan).await?;
-        let mut stream = execute_stream(physical, context.task_ctx())?;
+        let mut stream = apart(execute_stream(physical, context.task_ctx())?);
         let mut table = self
             .rewrite(intent, &file.name, layout(file, schema))
             .await?;
@@ -178,7 +179,7 @@ impl Rewrite {
     }
 }
 
-fn layout(file: &SqlFile, schema: &SchemaRef) -> TableLayout {
+pub(super) fn layout(file: &SqlFile, schema: &SchemaRef) -> TableLayout {
     let mut stats_columns: Vec<String> = file
         .directives
         .key
