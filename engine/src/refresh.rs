@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
+pub(crate) use self::fold::fold_statement;
 use self::give_up::ends_the_turn;
 use self::in_force::{Edit, InForce};
 pub(crate) use self::in_force::{differing, stored_project, stored_texts};

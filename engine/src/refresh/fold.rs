@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::sql::parser::Statement as PlannerStatement;
 use sql_files::TableName;
 use tracing::info;
 
@@ -271,6 +272,16 @@ fn builds_on(
     last.query == file.query_fingerprint()
         && last.schema.fields() == layout.schema.fields()
         && declared.iter().all(same)
+}
+
+/// The statement that a `@cdc` file's events are evaluated with.
+pub(crate) fn fold_statement(
+    file: &SqlFile,
+    cdc: &Cdc,
+    schema: &SchemaRef,
+) -> Result<PlannerStatement> {
+    let columns = FoldColumns::new(file, cdc, schema);
+    Ok(FoldStatements::new(file, cdc, &columns)?.whole)
 }
 
 /// How a fold's table is laid out.
