@@ -20,10 +20,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature,
 };
+use regex::Regex;
 
 use super::room;
 use crate::error::{Error, ErrorKind};
-use regex::Regex;
 
 /// Bytes that one call may make for the rows of one batch.
 const MOST_BYTES: u64 = 64 << 20;

@@ -1,5 +1,7 @@
 //! `a || b`, of a size that is limited. As an operator it has none: five words more in a statement double what it makes.
 
+use std::sync::Arc;
+
 use arrow::compute::kernels::concat_elements::concat_elements_dyn;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -12,7 +14,6 @@ use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
-use std::sync::Arc;
 
 use super::bounded::{JOIN, check_added};
 use super::columnar;
