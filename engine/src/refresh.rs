@@ -298,9 +298,15 @@ impl Refresher {
     async fn resume(&mut self, intent: Intent, started: Instant) -> Result<Option<Turn>> {
         let (term, refused) = (self.lease.term(), intent.refused.clone());
         let published = self.epochs.published_by(term, intent.epoch).await?;
-        if published.is_none() && self.watch(&intent).look().await?.is_some() {
-            self.give_up(&intent).await?;
-            return Ok(None);
+        if published.is_none() {
+            let newer = match self.watch(&intent).look().await {
+                Err(error) if ends_the_turn(&error) => return Err(error),
+                newer => newer.ok().flatten(),
+            };
+            if newer.is_some() {
+                self.give_up(&intent).await?;
+                return Ok(None);
+            }
         }
         let stored = self
             .project

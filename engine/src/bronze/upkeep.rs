@@ -111,9 +111,13 @@ impl BronzeTable {
         let path = Lake::table_path(&self.name);
         let mut small = Vec::with_capacity(files.len());
         for file in files {
-            let bytes = self.lake.width(&path, &file).await?.of_all;
-            if bytes < SMALL_READ {
-                small.push((file, bytes));
+            match self.lake.width(&path, &file).await {
+                Ok(width) if width.of_all < SMALL_READ => small.push((file, width.of_all)),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Err(error) => {
+                    warn!(table = %self.name, error = %error.with_causes(), "a file is left as it is");
+                }
             }
         }
         let Some(chosen) = choose(small) else {

@@ -23,6 +23,7 @@ use crate::delta::{Change, DataFile, Table, TableLayout};
 use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
+use crate::masked::masked;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
 use crate::session::public_views;
@@ -160,7 +161,7 @@ impl Refresher {
             .is_some_and(|newest| newest.project != intent.project);
         let stale = match &last {
             Some(state) => self.is_stale(file, state, &attempt, intent.now, edited),
-            None => !self.is_resting(file, intent.now),
+            None => !(self.is_unbuilt(name) && self.is_resting(file, intent.now)),
         };
         if !stale {
             if let Some(state) = next.tables.get_mut(name) {
@@ -235,6 +236,11 @@ impl Refresher {
         Ok(Some(checks))
     }
 
+    fn is_unbuilt(&self, name: &TableName) -> bool {
+        let newest = self.newest.as_ref();
+        newest.is_some_and(|newest| newest.unbuilt.contains_key(name))
+    }
+
     /// Holds a table whose build failed, unless its error ends the turn. What it committed for this epoch, before an
     /// interruption or before the error, is put back.
     async fn held(
@@ -249,7 +255,8 @@ impl Refresher {
             return Err(error);
         }
         if !is_about_the_data(error.kind()) {
-            error!(table = %file.name, error = %error.with_causes(), "a table cannot be made");
+            let error = masked(&error.with_causes());
+            error!(table = %file.name, error, "a table cannot be made");
             for name in [file.name.clone(), file.name.quarantine()] {
                 // It may be in the middle of something.
                 self.tables.remove(&name);

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use sql_files::TableName;
 
 use super::Refresher;
-use crate::epoch::TableState;
+use crate::epoch::{Freshness, TableState};
 use crate::project::{CheckedProject, SqlFile};
 
 /// Versions of tables by name.
@@ -48,8 +48,10 @@ impl Refresher {
             let attempt = attempt(file, &inputs);
             match newest.tables.get(&file.name) {
                 Some(state) => self.is_stale(file, state, &attempt, now, false),
-                None if self.is_resting(file, now) => false,
                 None => newest.unbuilt.get(&file.name).is_none_or(|unbuilt| {
+                    if self.is_resting(file, now) {
+                        return false;
+                    }
                     let is_moved = !unbuilt.attempt.is_empty() && unbuilt.attempt != attempt;
                     is_moved || (table.reads_clock && self.is_old_attempt(&file.name, now))
                 }),
@@ -80,7 +82,7 @@ impl Refresher {
         if let Some(selection) = &self.selection {
             return selection.full || state.attempt != attempt || state.reads_clock;
         }
-        if self.is_resting(file, now) {
+        if state.state == Freshness::Held && self.is_resting(file, now) {
             return false;
         }
         if state.attempt == attempt {

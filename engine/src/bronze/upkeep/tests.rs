@@ -134,3 +134,36 @@ async fn a_table_whose_changes_are_gone_is_made_from_all_messages() {
     refresher.turn().await.expect("a turn");
     assert_eq!(world.rows("SELECT id FROM silver.people").await.len(), 24);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_keeps_nothing_else_from_being_tidied() {
+    let mut world = World::new().await;
+    let mut refresher = world.refresher().await;
+    let row = |turn: i64| format!(r#"{{"id":{turn},"name":"Anne","age":30}}"#);
+    for turn in 0..20 {
+        world.events(&[(turn, "c", &row(turn))]).await;
+    }
+    refresher.turn().await.expect("a turn");
+    let table = &mut world.bronze;
+    let damaged = table.table.files().expect("files")[7].clone();
+    let path = table.lake.root().join("bronze/people").join(&damaged.path);
+    let bytes = vec![7; usize::try_from(damaged.bytes).expect("a few")];
+    std::fs::write(path, bytes).expect("damaged");
+    let config = UpkeepConfig::default();
+    let done = table
+        .maintain(&config, false)
+        .await
+        .expect("upkeep goes on");
+    assert!(done.iter().all(|chore| chore.task != Task::Compact));
+
+    // The next process has not known it whole.
+    let uri = table.lake.root().display().to_string();
+    table.lake = Lake::open(&crate::lake::LakeConfig { uri })
+        .await
+        .expect("a lake");
+    let done = table
+        .maintain(&config, false)
+        .await
+        .expect("upkeep goes on");
+    assert_eq!((done[0].task, done[0].files), (Task::Compact, 19));
+}
