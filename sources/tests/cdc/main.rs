@@ -14,10 +14,6 @@ mod node;
 mod postgres;
 mod proof;
 mod refusals;
-#[expect(
-    dead_code,
-    reason = "shared with the tests that have no database, which use more of it"
-)]
 #[path = "../feeds/routes.rs"]
 mod routes;
 mod tables;
