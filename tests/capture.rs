@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::otlp::{Manner, Receiver};
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{Project, text};
 
@@ -21,12 +22,14 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         )
     };
     database.sql(&employee(90_001));
+    let receiver = Receiver::start(Manner::Takes);
     let project = Project::new()
         .set(
             "source.postgres",
             &database.url_of("sportlake_cdc", PASSWORD, ""),
         )
-        .set("cdc.look_seconds", "1");
+        .set("cdc.look_seconds", "1")
+        .set("traces.endpoint", &receiver.url());
     let mut up = project.start(&["up"]);
     up.wait_for("capturing the changes of sportlake_cdc@127.0.0.1");
     database.sql(&employee(90_002));
@@ -46,6 +49,19 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         );
         std::thread::sleep(Duration::from_millis(500));
     }
+    // The first load of a table, and a commit, which stands for a position in the log.
+    let load = receiver.wait_for("cdc.publish", &[("messages", "1")]);
+    assert!(!load.attributes.contains_key("lsn"), "{load:?}");
+    let deadline = Instant::now() + PATIENCE;
+    while !receiver
+        .spans()
+        .iter()
+        .any(|span| span.name == "cdc.publish" && span.attributes.contains_key("lsn"))
+    {
+        assert!(Instant::now() < deadline, "no commit is traced");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!receiver.holds("Martin"));
     // The broker is up's: commands find it, and who captures too is refused.
     let listed = project.run(&["topics", "list", "--output", "csv"]);
     assert!(

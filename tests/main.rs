@@ -17,6 +17,7 @@ mod load;
 mod migration;
 mod notify;
 mod observability;
+mod otlp;
 mod outsider;
 mod page;
 #[expect(
@@ -32,5 +33,6 @@ mod proof;
 mod quality;
 mod sign_in;
 mod tidy;
+mod traces;
 mod trials;
 mod truth;

@@ -13,7 +13,7 @@ use crate::http;
 use crate::outsider::Outsider;
 use crate::project::{PATIENCE, Project, free_address, text};
 
-const CANARIES: [&str; 4] = [
+pub(crate) const CANARIES: [&str; 4] = [
     "Zyxcanari",
     "Quetzalcoatline",
     "987654.32",
@@ -94,7 +94,7 @@ fn every_panel_and_rule_says_something_of_a_live_service() {
     );
 }
 
-fn canary() -> Value {
+pub(crate) fn canary() -> Value {
     json!({
         "id": 90_077, "nom": CANARIES[0], "prenom": CANARIES[1], "date_naissance": 7000, "bu": "R&D",
         "date_embauche": 18000, "salaire_brut": CANARIES[2], "type_contrat": "CDI", "jours_cp": 25,

@@ -8,7 +8,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Add;
 use sql_files::TableName;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use super::Refresher;
 use super::due::{Versions, attempt, inputs_of};
@@ -23,6 +23,7 @@ use crate::lake::Lake;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
 use crate::session::public_views;
+use crate::traces;
 
 /// Begins the reason of a table that is held because of one it reads.
 const UPSTREAM: &str = "it reads";
@@ -152,57 +153,70 @@ impl Refresher {
             }
             return Ok(None);
         }
-        let kept_rows = last.as_ref().filter(|last| {
-            last.schema.fields() == schema.fields()
-                && self.has_its_rows(file, last, &inputs, intent.now)
-        });
-        let computed_at = kept_rows.map(|last| last.computed_at);
-        let candidate = match kept_rows {
-            Some(last) => self.recheck(next, intent, file, schema, last).await,
-            None => self.candidate(next, intent, file, schema, &inputs).await,
-        };
-        let candidate = match candidate {
-            Ok(candidate) => candidate,
-            Err(error) if is_about_the_data(error.kind()) => {
+        let span = traces::table(intent.epoch, name);
+        let making = async {
+            let kept_rows = last.as_ref().filter(|last| {
+                last.schema.fields() == schema.fields()
+                    && self.has_its_rows(file, last, &inputs, intent.now)
+            });
+            let computed_at = kept_rows.map(|last| last.computed_at);
+            let candidate = match kept_rows {
+                Some(last) => self.recheck(next, intent, file, schema, last).await,
+                None => self.candidate(next, intent, file, schema, &inputs).await,
+            };
+            let candidate = match candidate {
+                Ok(candidate) => candidate,
+                Err(error) if is_about_the_data(error.kind()) => {
+                    self.found_same.insert(name.clone(), intent.now);
+                    let verdict = Verdict::unreadable(&error);
+                    traces::ended(&span, "held");
+                    hold(next, file, &attempt, verdict.failure.unwrap_or_default());
+                    return Ok(Some(verdict.checks));
+                }
+                Err(error) => return Err(error),
+            };
+            let mut verdict = self
+                .judge(file, &candidate, last.as_ref(), intent.now)
+                .await?;
+            let checks = std::mem::take(&mut verdict.checks);
+            if let Some(reason) = verdict.failure {
+                self.discard(name, &candidate).await?;
                 self.found_same.insert(name.clone(), intent.now);
-                let verdict = Verdict::unreadable(&error);
-                hold(next, file, &attempt, verdict.failure.unwrap_or_default());
-                return Ok(Some(verdict.checks));
+                traces::ended(&span, "held");
+                hold(next, file, &attempt, reason);
+                return Ok(Some(checks));
             }
-            Err(error) => return Err(error),
+            self.commit_quarantine(next, intent, file, &candidate)
+                .await?;
+            let (version, state_is_new) =
+                self.commit(intent, name, &candidate, last.as_ref()).await?;
+            if candidate.reads_clock && !state_is_new && computed_at.is_none() {
+                self.found_same.insert(name.clone(), intent.now);
+            }
+            if state_is_new {
+                rebuilt.push(name.clone());
+            }
+            let work = match &candidate.change {
+                Some(change) => {
+                    let work = work(change, started);
+                    traces::wrote(&span, &work);
+                    Some(work)
+                }
+                None => last.as_ref().and_then(|last| last.work.clone()),
+            };
+            let mut state = next_state(
+                intent, file, attempt, inputs, version, candidate, verdict, last,
+            );
+            state.work = work;
+            if let Some(computed_at) = computed_at {
+                state.computed_at = computed_at;
+            }
+            traces::made(&span, state.rows);
+            next.tables.insert(name.clone(), state);
+            Ok(Some(checks))
         };
-        let mut verdict = self
-            .judge(file, &candidate, last.as_ref(), intent.now)
-            .await?;
-        let checks = std::mem::take(&mut verdict.checks);
-        if let Some(reason) = verdict.failure {
-            self.discard(name, &candidate).await?;
-            self.found_same.insert(name.clone(), intent.now);
-            hold(next, file, &attempt, reason);
-            return Ok(Some(checks));
-        }
-        self.commit_quarantine(next, intent, file, &candidate)
-            .await?;
-        let (version, state_is_new) = self.commit(intent, name, &candidate, last.as_ref()).await?;
-        if candidate.reads_clock && !state_is_new && computed_at.is_none() {
-            self.found_same.insert(name.clone(), intent.now);
-        }
-        if state_is_new {
-            rebuilt.push(name.clone());
-        }
-        let work = match &candidate.change {
-            Some(change) => Some(work(change, started)),
-            None => last.as_ref().and_then(|last| last.work.clone()),
-        };
-        let mut state = next_state(
-            intent, file, attempt, inputs, version, candidate, verdict, last,
-        );
-        state.work = work;
-        if let Some(computed_at) = computed_at {
-            state.computed_at = computed_at;
-        }
-        next.tables.insert(name.clone(), state);
-        Ok(Some(checks))
+        let made = Box::pin(making).instrument(span.clone()).await;
+        made.inspect_err(|error| traces::failed(&span, error))
     }
 
     async fn candidate(

@@ -3,6 +3,7 @@
 //! `SPORTLAKE_TEST_POSTGRES` names the folder of PostgreSQL's programs; without it these tests do nothing, and
 //! `tests/run` says so.
 
+mod commute;
 mod debezium;
 mod follow;
 mod generate;
@@ -13,4 +14,6 @@ mod node;
 mod postgres;
 mod proof;
 mod refusals;
+#[path = "../feeds/routes.rs"]
+mod routes;
 mod tables;
