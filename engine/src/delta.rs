@@ -26,6 +26,7 @@ use parquet::schema::types::ColumnPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::protocols::Protocol;
+use crate::width;
 
 /// Data files are closed when they reach this size.
 const TARGET_FILE_BYTES: u64 = 64 << 20;
@@ -445,7 +446,10 @@ pub(crate) struct StagedFiles {
 impl StagedFiles {
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        Ok(self.writer.write(batch).await?)
+        for part in width::parts(batch) {
+            self.writer.write(&part).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn rows(&self) -> u64 {

@@ -5,6 +5,7 @@
 
 mod abort;
 mod failures;
+mod give_up;
 mod power_cut;
 mod steps;
 mod world;

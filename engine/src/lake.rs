@@ -14,6 +14,7 @@ use url::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::overlay::OverlayStore;
 use crate::store::{DurableStore, is_staged};
+use crate::width::Widths;
 
 /// Version of the layout below the lake's root; another one is refused.
 const FORMAT: &str = "sportlake lake format 1\n";
@@ -42,6 +43,7 @@ pub struct Lake {
     store: Arc<dyn ObjectStore>,
     /// The root of the lake that this one stands for, where it only tries something out.
     original: Option<PathBuf>,
+    widths: Widths,
 }
 
 impl Lake {
@@ -75,6 +77,7 @@ impl Lake {
             store: Arc::new(DurableStore::new(&root)),
             root,
             original: None,
+            widths: Widths::default(),
         };
         lake.check_format().await?;
         Ok(lake)
@@ -88,6 +91,7 @@ impl Lake {
             root,
             store: Arc::new(store),
             original: Some(self.root.clone()),
+            widths: Widths::default(),
         })
     }
 
@@ -130,6 +134,10 @@ impl Lake {
     /// The directory of the lake, absolute.
     pub fn root(&self) -> &FilePath {
         &self.root
+    }
+
+    pub(crate) fn widths(&self) -> Widths {
+        self.widths.clone()
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

@@ -53,6 +53,7 @@ pub mod trial;
 mod upkeep;
 mod validate;
 mod why;
+mod width;
 mod without_values;
 
 pub use age::{Age, AgeLimit};

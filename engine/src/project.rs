@@ -5,6 +5,7 @@
 
 mod check;
 mod decimals;
+mod folding;
 mod json_fields;
 mod load;
 mod locate;

@@ -10,9 +10,11 @@ mod digest;
 mod due;
 mod edit;
 mod fold;
+mod give_up;
 mod in_force;
 mod judged;
 mod kept_aside;
+mod newer;
 pub(crate) mod now;
 mod quality;
 mod rebuilds;
@@ -25,6 +27,7 @@ mod selection;
 mod standing;
 mod upkeep;
 mod whole;
+mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -38,6 +41,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
+pub(crate) use self::fold::fold_statement;
+use self::give_up::ends_the_turn;
 use self::in_force::{Edit, InForce};
 pub(crate) use self::in_force::{differing, stored_project, stored_texts};
 pub(crate) use self::quality::results_schema;
@@ -53,6 +58,7 @@ pub use self::standing::Standing;
 use sql_files::TableName;
 
 use self::upkeep::Tending;
+use self::within::Rest;
 use crate::clock::Clock;
 use crate::delta::Table;
 use crate::epoch::{EpochLog, Intent, Manifest};
@@ -97,6 +103,8 @@ pub struct RefreshConfig {
     pub keep_checks_days: u32,
     /// An edit that has to read more than this to make tables anew waits for `sportlake apply`, bytes.
     pub apply_above_bytes: u64,
+    /// Seconds that making one table may take; then it is held, and rests for ten times as long. 0 for no limit.
+    pub build_seconds: u64,
     /// The section `[upkeep]`.
     #[serde(skip)]
     pub upkeep: UpkeepConfig,
@@ -110,6 +118,7 @@ impl Default for RefreshConfig {
             memory_limit_bytes: 2 << 30,
             keep_checks_days: 30,
             apply_above_bytes: 4 << 30,
+            build_seconds: 3600,
             upkeep: UpkeepConfig::default(),
         }
     }
@@ -149,6 +158,12 @@ pub struct Refresher {
     selection: Option<Selection>,
     ledger: Ledger,
     tending: Tending,
+    /// Tables that took too long.
+    rests: BTreeMap<TableName, Rest>,
+    /// Ends a build when the role is to end.
+    stop: CancellationToken,
+    /// Whether nobody waits for what it makes, so that it looks at nobody's wishes.
+    is_rehearsal: bool,
 }
 
 impl Refresher {
@@ -209,6 +224,9 @@ impl Refresher {
             selection: None,
             ledger: Ledger::new(&lake),
             tending: Tending::default(),
+            rests: BTreeMap::new(),
+            stop: CancellationToken::new(),
+            is_rehearsal: false,
             sessions,
             lake,
             lease,
@@ -224,11 +242,16 @@ impl Refresher {
     /// # Errors
     /// What no later turn can mend. Storage that is away is tried again.
     pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<()> {
-        let pause = Duration::from_millis(self.config.poll_ms.max(10));
+        let pause = self.pause();
+        self.stop = shutdown.clone();
         while !shutdown.is_cancelled() {
             match self.requests_and_turn().await {
                 Ok(Turn::Published(_)) => continue,
                 Ok(Turn::Quiet) => {}
+                Err(ended) if ended.kind() == ErrorKind::Cancelled => {
+                    info!("{ended}");
+                    continue;
+                }
                 Err(failed) if failed.kind() == ErrorKind::Unavailable => {
                     error!(error = %failed.with_causes(), "a refresh failed and is tried again");
                     // A commit whose answer was lost may have landed: writers open at what is there.
@@ -245,6 +268,10 @@ impl Refresher {
         Ok(())
     }
 
+    fn pause(&self) -> Duration {
+        Duration::from_millis(self.config.poll_ms.max(10))
+    }
+
     /// What commands ask for comes first: they wait.
     async fn requests_and_turn(&mut self) -> Result<Turn> {
         self.serve_requests().await?;
@@ -259,23 +286,44 @@ impl Refresher {
     /// Publishes one epoch when something changed.
     pub async fn turn(&mut self) -> Result<Turn> {
         let started = Instant::now();
-        if let Some(intent) = self.unfinished.clone() {
-            let project = self
-                .project
-                .stored(&self.lake, &intent.project, &self.sessions)
-                .await?;
-            info!(epoch = intent.epoch, "an interrupted epoch is finished");
-            let refused = intent.refused.clone();
-            let term = self.lease.term();
-            let turn = match self.epochs.published_by(term, intent.epoch).await? {
-                Some(published) => self.take_up(Arc::new(published)),
-                None => self.finish(intent, &project, None, started).await?,
-            };
-            self.project.settle(&self.lake, project, refused).await?;
+        if let Some(intent) = self.unfinished.clone()
+            && let Some(turn) = self.resume(intent, started).await?
+        {
             return Ok(turn);
         }
         let edit = self.take_edit().await?;
         self.advance(edit, started).await
+    }
+
+    /// Finishes an epoch that was declared and not published; none where it is given up, for something newer.
+    async fn resume(&mut self, intent: Intent, started: Instant) -> Result<Option<Turn>> {
+        let (term, refused) = (self.lease.term(), intent.refused.clone());
+        let published = self.epochs.published_by(term, intent.epoch).await?;
+        if published.is_none() && self.watch(&intent).look().await?.is_some() {
+            self.give_up(&intent).await?;
+            return Ok(None);
+        }
+        let stored = self
+            .project
+            .stored(&self.lake, &intent.project, &self.sessions);
+        let project = match stored.await {
+            Ok(project) => project,
+            Err(error) if ends_the_turn(&error) || published.is_some() => return Err(error),
+            Err(error) => {
+                error!(error = %error.with_causes(), "an interrupted epoch cannot be finished");
+                self.give_up(&intent).await?;
+                return Ok(None);
+            }
+        };
+        let turn = match published {
+            Some(published) => self.take_up(Arc::new(published)),
+            None => {
+                info!(epoch = intent.epoch, "an interrupted epoch is finished");
+                self.finish(intent, &project, None, started).await?
+            }
+        };
+        self.project.settle(&self.lake, project, refused).await?;
+        Ok(Some(turn))
     }
 
     /// Publishes one epoch of the project in force when something changed.
@@ -308,7 +356,7 @@ impl Refresher {
     async fn finish(
         &mut self,
         intent: Intent,
-        project: &CheckedProject,
+        project: &Arc<CheckedProject>,
         edit: Option<Edit>,
         started: Instant,
     ) -> Result<Turn> {
@@ -331,8 +379,18 @@ impl Refresher {
         started: Instant,
     ) -> Result<Turn> {
         let built = match intent.restores {
-            Some(epoch) => self.restore(&intent, project, epoch).await?,
-            None => Box::pin(self.build(&intent, project)).await?,
+            Some(epoch) => self.restore(&intent, project, epoch).await,
+            None => Box::pin(self.build(&intent, project)).await,
+        };
+        let built = match built {
+            Ok(built) => built,
+            Err(error) => {
+                let is_over = error.kind() == ErrorKind::Cancelled || !ends_the_turn(&error);
+                if is_over {
+                    Box::pin(self.give_up(&intent)).await?;
+                }
+                return Err(error);
+            }
         };
         let Some(manifest) = built.manifest else {
             self.epochs.withdraw(intent.epoch).await?;
@@ -346,6 +404,7 @@ impl Refresher {
         publishing.instrument(traces::publish(intent.epoch)).await?;
         let before = self.newest.clone();
         let turn = self.take_up(manifest.clone());
+        self.project.publish(project.clone());
         metrics::observe_epoch(&manifest, started.elapsed());
         if let Some(before) = before {
             self.tell_freshness(&before, &manifest).await;

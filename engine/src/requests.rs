@@ -219,6 +219,32 @@ impl Requests {
         Ok(None)
     }
 
+    /// What waits and nobody took yet, as it is now.
+    pub(crate) async fn waiting(&self, now: DateTime<Utc>) -> Result<Vec<Request>> {
+        let files = self.lake.list(&directory(self.role), MAX_NAMES).await?;
+        let names: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        let mut waiting = Vec::new();
+        for file in files.iter().filter(|file| file.bytes <= MAX_BYTES) {
+            let Some(Name::Request(id)) = Name::parse(&file.name) else {
+                continue;
+            };
+            let is_seen = [TAKEN, ANSWER].map(|ending| format!("{id}{ending}"));
+            if is_seen.iter().any(|name| names.contains(name.as_str())) {
+                continue;
+            }
+            let Some(bytes) = self.lake.read(&path(self.role, &file.name)).await? else {
+                continue;
+            };
+            if let Ok(asking) = serde_json::from_slice::<Asking>(&bytes)
+                && asking.expires_at >= now
+                && let Ok(request) = serde_json::from_value(asking.request)
+            {
+                waiting.push(request);
+            }
+        }
+        Ok(waiting)
+    }
+
     /// Tells whoever asked what came of it. An answer that is there already stays.
     pub async fn answer(&self, pending: &Pending, result: &Result<Outcome>) -> Result<()> {
         self.put_answer(&pending.id, result).await

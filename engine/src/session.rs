@@ -156,6 +156,19 @@ impl Sessions {
         }
     }
 
+    /// The same sessions, whose batches have at most so many rows.
+    pub(crate) fn of_batches(&self, rows: usize) -> Self {
+        let config = self.state.config().clone();
+        let rows = rows.min(config.batch_size());
+        let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
+            .with_config(config.with_batch_size(rows))
+            .build();
+        Self {
+            state: Arc::new(state),
+            ..self.clone()
+        }
+    }
+
     /// The zone of the naive times in source tables.
     pub(crate) fn timezone(&self) -> Tz {
         self.timezone

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use futures::StreamExt;
 use sql_files::TableName;
+use tracing::warn;
 
 use super::{BronzeTable, layout, schema};
 use crate::clock::Clock;
@@ -26,6 +27,10 @@ const MERGED: usize = 16;
 
 /// Bytes merged in one step at most, as they are stored.
 const STEP_BYTES: u64 = 64 << 20;
+
+/// The same, as they are in memory: a few bytes of a file may be many of its rows.
+const SMALL_READ: u64 = 64 << 20;
+const STEP_READ: u64 = 512 << 20;
 
 /// Memory of the scans that merge.
 const MEMORY: usize = 256 << 20;
@@ -71,7 +76,13 @@ impl BronzeTable {
         };
         let path = Lake::table_path(&self.name);
         self.table.advance(None).await?;
-        let merged = self.merge(&needs, dry_run).await?;
+        let merged = match self.merge(&needs, dry_run).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict) => {
+                warn!(table = %self.name, error = %error.with_causes(), "files are not merged");
+                None
+            }
+            merged => merged?,
+        };
         let grace = config.grace();
         let log = clean_log(&self.lake, &path, &needs, now, grace, dry_run).await?;
         if log.is_some() && !dry_run {
@@ -97,7 +108,15 @@ impl BronzeTable {
         }
         let mut files = self.table.files()?;
         files.retain(|file| file.bytes < SMALL_BYTES && !fresh.contains(&file.path));
-        let Some(chosen) = choose(files) else {
+        let path = Lake::table_path(&self.name);
+        let mut small = Vec::with_capacity(files.len());
+        for file in files {
+            let bytes = self.lake.width(&path, &file).await?.of_all;
+            if bytes < SMALL_READ {
+                small.push((file, bytes));
+            }
+        }
+        let Some(chosen) = choose(small) else {
             return Ok(None);
         };
         let chore = Chore {
@@ -114,7 +133,9 @@ impl BronzeTable {
 
     async fn rewrite(&mut self, files: &[DataFile]) -> Result<()> {
         let layout = layout();
-        let sessions = Sessions::new(Tz::UTC, MEMORY)?;
+        let path = Lake::table_path(&self.name);
+        let rows = self.lake.batch_rows(&path, files).await;
+        let sessions = Sessions::new(Tz::UTC, MEMORY)?.of_batches(rows);
         let names: Vec<&str> = layout
             .schema
             .fields()
@@ -125,7 +146,7 @@ impl BronzeTable {
         for file in files {
             let stored = PinnedTable::of_files(
                 &self.lake,
-                &Lake::table_path(&self.name),
+                &path,
                 schema(),
                 layout.partition_columns.clone(),
                 vec![file.clone()],
@@ -158,23 +179,24 @@ impl BronzeTable {
 }
 
 /// Small files of one partition and about one size, when there are enough: each row is then rewritten a few times in
-/// its life, however many commits there are. A day that is over keeps no small files apart.
-fn choose(files: Vec<DataFile>) -> Option<Vec<DataFile>> {
+/// its life, however many commits there are. A day that is over keeps no small files apart. Each comes with the bytes that
+/// its rows take in memory.
+fn choose(files: Vec<(DataFile, u64)>) -> Option<Vec<DataFile>> {
     let day_of = |file: &DataFile| {
         let day = file.partition_values.get("_date").cloned().flatten();
         day.unwrap_or_default()
     };
-    let today = files.iter().map(day_of).max()?;
-    let mut groups: BTreeMap<(String, u32), Vec<DataFile>> = BTreeMap::new();
-    for file in files {
+    let today = files.iter().map(|(file, _)| day_of(file)).max()?;
+    let mut groups: BTreeMap<(String, u32), Vec<(DataFile, u64)>> = BTreeMap::new();
+    for (file, read) in files {
         let day = day_of(&file);
         let class = match day == today {
             true => (file.bytes.max(1).ilog2() / 2).max(6),
             false => 0,
         };
-        groups.entry((day, class)).or_default().push(file);
+        groups.entry((day, class)).or_default().push((file, read));
     }
-    let is_enough = |(_, class): &(String, u32), files: &[DataFile]| match class {
+    let is_enough = |(_, class): &(String, u32), files: &[(DataFile, u64)]| match class {
         0 => files.len() > 1,
         _ => files.len() >= MERGED,
     };
@@ -183,12 +205,13 @@ fn choose(files: Vec<DataFile>) -> Option<Vec<DataFile>> {
         .find(|(group, files)| is_enough(group, files))?
         .1;
     group.truncate(MERGED * 16);
-    let mut bytes = 0;
-    group.retain(|file| {
+    let (mut bytes, mut read) = (0, 0);
+    group.retain(|(file, of_file)| {
         bytes += file.bytes;
-        bytes <= STEP_BYTES
+        read += of_file;
+        bytes <= STEP_BYTES && read <= STEP_READ
     });
-    Some(group)
+    Some(group.into_iter().map(|(file, _)| file).collect())
 }
 
 /// Does the upkeep of a bronze table that nobody else writes.

@@ -203,6 +203,15 @@ pub(super) async fn works(world: &World) -> Result<()> {
             world.acknowledge(ingest.next(), epoch);
         }
     }
+    // An epoch that is committed and not published, whose place an edit takes.
+    ingest.append(2).await?;
+    world.acknowledge(ingest.next(), epoch);
+    refresher.leave_unfinished().await?;
+    world.edit(1);
+    if let Turn::Published(manifest) = refresher.turn().await? {
+        epoch = manifest.epoch;
+        world.acknowledge(ingest.next(), epoch);
+    }
     world.edit(3);
     for (id, request) in [
         ("1-1-0", Request::Apply),

@@ -172,6 +172,14 @@ async fn record(world: &World, root: &Path) -> Recording {
             recorder.mark(format!("epoch {}", manifest.epoch));
         }
     }
+    let next = ingest.append(2).await.expect("appended");
+    recorder.mark(format!("events {next}"));
+    let committed = refresher.leave_unfinished().await;
+    committed.expect("an epoch that is not published");
+    world.edit(1);
+    if let Turn::Published(manifest) = refresher.turn().await.expect("it is given up") {
+        recorder.mark(format!("epoch {}", manifest.epoch));
+    }
     let tidied = world.tidy(&mut ingest, &mut refresher).await;
     tidied.expect("upkeep");
     recorder.recording()

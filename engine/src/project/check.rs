@@ -12,15 +12,16 @@ use sqlparser::tokenizer::{Location, Span};
 
 use super::Project;
 use super::decimals;
+use super::folding::{self, LookedUp, unique_key};
 use super::json_fields;
 use super::locate::locate;
 use super::lock::SourcesLock;
 use super::planning::{Planner, stored_type};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hidden::HIDDEN;
 use crate::policies::{Origin, origins};
 use crate::quarantine;
-use crate::refresh::now;
+use crate::refresh::{fold_statement, now};
 use crate::session::{Sessions, SourceConfig};
 
 /// Planning runs no query.
@@ -166,6 +167,9 @@ impl Checker<'_> {
 
         self.key(file, &schema);
         self.cdc(file, &inputs).await;
+        if self.problems.len() == before {
+            self.folding(file, &references, &schema).await?;
+        }
         self.expectations(file, &schema).await;
 
         let inputs_sound = inputs
@@ -275,6 +279,44 @@ impl Checker<'_> {
         }
     }
 
+    /// What a fold cannot do right is refused here, and not first when the table is made.
+    async fn folding(
+        &mut self,
+        file: &SqlFile,
+        references: &[Reference],
+        schema: &SchemaRef,
+    ) -> Result<()> {
+        let Some(cdc) = &file.directives.cdc else {
+            return Ok(());
+        };
+        let start = select_start(file);
+        let lookup = |name: &TableName| {
+            Some(LookedUp {
+                columns: self.columns.get(name).filter(|_| !name.is_bronze())?,
+                key: self.project.file(name).map(unique_key).unwrap_or_default(),
+            })
+        };
+        let aggregates = self.planner.state().aggregate_functions();
+        let is_aggregate = |name: &str| aggregates.contains_key(name);
+        let problems = folding::problems(file, start, references, is_aggregate, lookup);
+        if !problems.is_empty() {
+            self.problems.extend(problems);
+            return Ok(());
+        }
+        let statement = match fold_statement(file, cdc, schema) {
+            Ok(statement) => statement,
+            Err(error) => {
+                self.problems.push(unfoldable(file, start, &error));
+                return Ok(());
+            }
+        };
+        if let Err(error) = self.planner.plan_statement(statement, true).await {
+            let problem = unfoldable(file, start, &Error::from(error));
+            self.problems.push(problem);
+        }
+        Ok(())
+    }
+
     async fn expectations(&mut self, file: &SqlFile, schema: &Schema) {
         for expect in &file.directives.expects {
             match &expect.rule {
@@ -313,6 +355,13 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+fn unfoldable(file: &SqlFile, start: Span, error: &Error) -> Diagnostic {
+    let source = file.source();
+    source
+        .at(start, format!("@cdc cannot fold this query: {error}"))
+        .hint("Each event becomes one row, WHERE included: compute the rest in a file in gold/, over the folded table.")
 }
 
 /// `SELECT condition FROM table`, the condition keeping its place in the file.

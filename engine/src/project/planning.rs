@@ -63,6 +63,14 @@ impl Planner {
         let subqueries = has_subqueries(&query);
         let statement = Statement::Query(Box::new(query));
         let statement = PlannerStatement::Statement(Box::new(statement));
+        self.plan_statement(statement, subqueries).await
+    }
+
+    pub(super) async fn plan_statement(
+        &self,
+        statement: PlannerStatement,
+        subqueries: bool,
+    ) -> Result<LogicalPlan, DataFusionError> {
         let plan = self.state.statement_to_plan(statement).await?;
         if subqueries {
             // Only the optimizer tells whether a correlated subquery can run.

@@ -1,4 +1,5 @@
 mod counting;
+mod folding;
 mod hundred;
 mod reading;
 

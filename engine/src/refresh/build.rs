@@ -8,17 +8,20 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Add;
 use sql_files::TableName;
-use tracing::{Instrument, warn};
+use tracing::{Instrument, error, warn};
 
 use super::Refresher;
 use super::due::{Versions, attempt, inputs_of};
 use super::edit::{is_served, replaced};
+use super::give_up::ends_the_turn;
+use super::newer::Watch;
 use super::quality::Checks;
 use super::rules::{Check, Tally, Verdict};
+use super::within::within;
 use crate::bronze;
 use crate::delta::{Change, DataFile, Table, TableLayout};
 use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, Work};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
@@ -80,6 +83,7 @@ impl Refresher {
         for (name, version) in &intent.inputs {
             pin_bronze(&mut next, name, *version);
         }
+        let mut watch = self.watch(intent);
         let mut rebuilt = Vec::new();
         let mut checks = Checks::new();
         for name in &project.order {
@@ -104,8 +108,13 @@ impl Refresher {
                 continue;
             }
             let verdict = self
-                .table(&mut next, intent, file, &table.schema, inputs, &mut rebuilt)
+                .table(&mut next, intent, file, &table.schema, inputs, &mut watch)
                 .await?;
+            let is_new =
+                next.tables.get(name).map(|state| state.version) != versions.get(name).copied();
+            if is_new {
+                rebuilt.push(name.clone());
+            }
             checks.extend(verdict.map(|verdict| (name.clone(), verdict)));
         }
         self.note_ages(&mut next, intent, project, &mut checks)
@@ -116,7 +125,15 @@ impl Refresher {
                 && before.tables == next.tables
         });
         if !same {
-            self.record_checks(intent, &mut next, &checks).await?;
+            let recorded = self.record_checks(intent, &mut next, &checks).await;
+            match recorded {
+                Err(error) if ends_the_turn(&error) => return Err(error),
+                Err(error) => {
+                    self.tables.remove(&TableName::quality_results());
+                    error!(error = %error.with_causes(), "the checks of an epoch are not recorded");
+                }
+                Ok(()) => {}
+            }
         }
         Ok(Built {
             manifest: (!same).then_some(next),
@@ -132,7 +149,7 @@ impl Refresher {
         file: &SqlFile,
         schema: &SchemaRef,
         inputs: Versions,
-        rebuilt: &mut Vec<TableName>,
+        watch: &mut Watch,
     ) -> Result<Option<Vec<Check>>> {
         let name = &file.name;
         let started = Instant::now();
@@ -144,12 +161,17 @@ impl Refresher {
             .is_some_and(|newest| newest.project != intent.project);
         let stale = match &last {
             Some(state) => self.is_stale(file, state, &attempt, intent.now, edited),
-            None => true,
+            None => !self.is_resting(file, intent.now),
         };
         if !stale {
             if let Some(state) = next.tables.get_mut(name) {
                 state.description.clone_from(&file.description);
                 state.column_notes.clone_from(&file.column_notes);
+            } else {
+                let newest = self.newest.as_ref();
+                let unbuilt = newest.and_then(|newest| newest.unbuilt.get(name));
+                let unbuilt = unbuilt.map(|unbuilt| (name.clone(), unbuilt.clone()));
+                next.unbuilt.extend(unbuilt);
             }
             return Ok(None);
         }
@@ -160,24 +182,29 @@ impl Refresher {
                     && self.has_its_rows(file, last, &inputs, intent.now)
             });
             let computed_at = kept_rows.map(|last| last.computed_at);
-            let candidate = match kept_rows {
-                Some(last) => self.recheck(next, intent, file, schema, last).await,
-                None => self.candidate(next, intent, file, schema, &inputs).await,
-            };
-            let candidate = match candidate {
-                Ok(candidate) => candidate,
-                Err(error) if is_about_the_data(error.kind()) => {
-                    self.found_same.insert(name.clone(), intent.now);
-                    let verdict = Verdict::unreadable(&error);
-                    traces::ended(&span, "held");
-                    hold(next, file, &attempt, verdict.failure.unwrap_or_default());
-                    return Ok(Some(verdict.checks));
+            let tried = match self.open_writers(file, schema).await {
+                Ok(()) => {
+                    let limit = self.limit();
+                    let build = async {
+                        let candidate = match kept_rows {
+                            Some(last) => self.recheck(next, intent, file, schema, last).await?,
+                            None => self.candidate(next, intent, file, schema, &inputs).await?,
+                        };
+                        let verdict = self.judge(file, &candidate, last.as_ref(), intent.now);
+                        let verdict = verdict.await?;
+                        Ok((candidate, verdict))
+                    };
+                    Box::pin(within(limit, watch, build)).await
                 }
-                Err(error) => return Err(error),
+                Err(error) => Err(error),
             };
-            let mut verdict = self
-                .judge(file, &candidate, last.as_ref(), intent.now)
-                .await?;
+            let (candidate, mut verdict) = match tried {
+                Ok(tried) => tried,
+                Err(error) => {
+                    traces::ended(&span, "held");
+                    return self.held(next, intent, file, &attempt, error).await;
+                }
+            };
             let checks = std::mem::take(&mut verdict.checks);
             if let Some(reason) = verdict.failure {
                 self.discard(name, &candidate).await?;
@@ -186,15 +213,20 @@ impl Refresher {
                 hold(next, file, &attempt, reason);
                 return Ok(Some(checks));
             }
-            self.commit_quarantine(next, intent, file, &candidate)
-                .await?;
-            let (version, state_is_new) =
-                self.commit(intent, name, &candidate, last.as_ref()).await?;
+            let aside = file.name.quarantine();
+            let aside_before = next.tables.get(&aside).cloned();
+            let committed = self.commit_both(next, intent, file, &candidate, last.as_ref());
+            let (version, state_is_new) = match committed.await {
+                Ok(committed) => committed,
+                Err(error) => {
+                    traces::ended(&span, "held");
+                    next.tables.remove(&aside);
+                    next.tables.extend(aside_before.map(|state| (aside, state)));
+                    return self.held(next, intent, file, &attempt, error).await;
+                }
+            };
             if candidate.reads_clock && !state_is_new && computed_at.is_none() {
                 self.found_same.insert(name.clone(), intent.now);
-            }
-            if state_is_new {
-                rebuilt.push(name.clone());
             }
             let work = match &candidate.change {
                 Some(change) => {
@@ -217,6 +249,51 @@ impl Refresher {
         };
         let made = Box::pin(making).instrument(span.clone()).await;
         made.inspect_err(|error| traces::failed(&span, error))
+    }
+
+    /// Holds a table whose build failed, unless its error ends the turn. What it committed for this epoch, before an
+    /// interruption or before the error, is put back.
+    async fn held(
+        &mut self,
+        next: &mut Manifest,
+        intent: &Intent,
+        file: &SqlFile,
+        attempt: &str,
+        error: Error,
+    ) -> Result<Option<Vec<Check>>> {
+        if ends_the_turn(&error) {
+            return Err(error);
+        }
+        if !is_about_the_data(error.kind()) {
+            error!(table = %file.name, error = %error.with_causes(), "a table cannot be made");
+            for name in [file.name.clone(), file.name.quarantine()] {
+                // It may be in the middle of something.
+                self.tables.remove(&name);
+            }
+        }
+        for name in [file.name.clone(), file.name.quarantine()] {
+            self.put_back(intent, &name).await?;
+        }
+        if error.kind() == ErrorKind::DeadlineExceeded {
+            self.put_to_rest(file, intent.now);
+        }
+        self.found_same.insert(file.name.clone(), intent.now);
+        let verdict = Verdict::unreadable(&error);
+        hold(next, file, attempt, verdict.failure.unwrap_or_default());
+        Ok(Some(verdict.checks))
+    }
+
+    async fn commit_both(
+        &mut self,
+        next: &mut Manifest,
+        intent: &Intent,
+        file: &SqlFile,
+        candidate: &Candidate,
+        last: Option<&TableState>,
+    ) -> Result<(u64, bool)> {
+        self.commit_quarantine(next, intent, file, candidate)
+            .await?;
+        self.commit(intent, &file.name, candidate, last).await
     }
 
     async fn candidate(
@@ -343,11 +420,14 @@ impl Refresher {
     }
 }
 
-/// What a table's data can do wrong, as against storage or this program.
+/// What a table's data or its query can do wrong, as against storage or this program.
 fn is_about_the_data(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::InvalidRequest | ErrorKind::Unsupported | ErrorKind::ResourceExhausted
+        ErrorKind::InvalidRequest
+            | ErrorKind::Unsupported
+            | ErrorKind::ResourceExhausted
+            | ErrorKind::DeadlineExceeded
     )
 }
 

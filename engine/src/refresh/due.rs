@@ -48,6 +48,7 @@ impl Refresher {
             let attempt = attempt(file, &inputs);
             match newest.tables.get(&file.name) {
                 Some(state) => self.is_stale(file, state, &attempt, now, false),
+                None if self.is_resting(file, now) => false,
                 None => newest.unbuilt.get(&file.name).is_none_or(|unbuilt| {
                     let is_moved = !unbuilt.attempt.is_empty() && unbuilt.attempt != attempt;
                     is_moved || (table.reads_clock && self.is_old_attempt(&file.name, now))
@@ -78,6 +79,9 @@ impl Refresher {
     ) -> bool {
         if let Some(selection) = &self.selection {
             return selection.full || state.attempt != attempt || state.reads_clock;
+        }
+        if self.is_resting(file, now) {
+            return false;
         }
         if state.attempt == attempt {
             return state.reads_clock && self.is_past(&file.name, state, now);

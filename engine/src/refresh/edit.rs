@@ -19,10 +19,11 @@ impl Refresher {
     /// `InvalidRequest` when the project is broken.
     pub async fn apply(&mut self) -> Result<Turn> {
         let started = Instant::now();
-        if self.unfinished.is_some() {
-            self.turn().await?;
-        }
         let proposal = self.project.on_disk(&self.sessions).await?;
+        let fingerprint = proposal.checked.project.fingerprint();
+        let is_the_same =
+            |intent: &Intent| intent.restores.is_none() && intent.project == fingerprint;
+        self.make_way(is_the_same).await?;
         let edit = self.accept(proposal).await?;
         self.advance(edit, started).await
     }

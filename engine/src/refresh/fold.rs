@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::sql::parser::Statement as PlannerStatement;
 use sql_files::TableName;
 use tracing::info;
 
@@ -40,7 +41,7 @@ use crate::delta::{Change, DataFile, TableLayout};
 use crate::epoch::{FoldState, Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::project::{RefreshPolicy, SqlFile};
+use crate::project::{Cdc, RefreshPolicy, SqlFile};
 
 /// The part of the memory limit that the winners of a fold may take.
 const SHARE_OF_MEMORY: usize = 2;
@@ -271,6 +272,21 @@ fn builds_on(
     last.query == file.query_fingerprint()
         && last.schema.fields() == layout.schema.fields()
         && declared.iter().all(same)
+}
+
+/// The statement that a `@cdc` file's events are evaluated with.
+pub(crate) fn fold_statement(
+    file: &SqlFile,
+    cdc: &Cdc,
+    schema: &SchemaRef,
+) -> Result<PlannerStatement> {
+    let columns = FoldColumns::new(file, cdc, schema);
+    Ok(FoldStatements::new(file, cdc, &columns)?.whole)
+}
+
+/// How a fold's table is laid out.
+pub(super) fn layout_of(file: &SqlFile, cdc: &Cdc, schema: &SchemaRef) -> TableLayout {
+    layout(file, &FoldColumns::new(file, cdc, schema))
 }
 
 fn layout(file: &SqlFile, columns: &FoldColumns) -> TableLayout {

@@ -18,6 +18,8 @@ use crate::session::Sessions;
 pub(super) struct InForce {
     folder: PathBuf,
     current: Option<Arc<CheckedProject>>,
+    /// The project of the newest epoch; an accepted edit is ahead of it until its epoch is published.
+    published: Option<Arc<CheckedProject>>,
     /// Texts on disk when last looked at, good or not.
     seen: Option<BTreeMap<String, String>>,
     /// Fingerprint of the texts on disk that a rollback put out of force.
@@ -57,6 +59,7 @@ impl InForce {
         let mut project = Self {
             folder: folder.to_owned(),
             current: None,
+            published: None,
             seen: None,
             refused: newest.and_then(|newest| newest.refused.clone()),
             standing: None,
@@ -64,12 +67,33 @@ impl InForce {
         };
         if let Some(newest) = newest {
             project.current = Some(project.stored(lake, &newest.project, sessions).await?);
+            project.published.clone_from(&project.current);
         }
         Ok(project)
     }
 
     pub(super) fn current(&self) -> Option<Arc<CheckedProject>> {
         self.current.clone()
+    }
+
+    pub(super) fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    pub(super) fn published(&self) -> Option<Arc<CheckedProject>> {
+        self.published.clone()
+    }
+
+    /// The project is the one of the newest epoch from here on.
+    pub(super) fn publish(&mut self, project: Arc<CheckedProject>) {
+        self.published = Some(project);
+    }
+
+    /// Goes back to the project of the newest epoch; what is on disk is weighed anew.
+    pub(super) fn return_to_published(&mut self, refused: Option<String>) {
+        self.current.clone_from(&self.published);
+        self.refused = refused;
+        self.seen = None;
     }
 
     pub(super) fn refused(&self) -> Option<String> {
@@ -149,12 +173,11 @@ impl InForce {
             self.refuse(lake, &problems(&checked)).await?;
             return Ok(None);
         }
-        let gone = self.gone(&texts);
+        let gone = gone(self.current.as_deref(), &texts);
         if !gone.is_empty() {
             let paths: Vec<&str> = gone.keys().map(String::as_str).collect();
             let paths = paths.join(", ");
-            let merged = Project::from_texts(texts.into_iter().chain(gone.clone()).collect());
-            checked = check_project(merged, &lock, sessions).await?;
+            checked = check_project(with_gone(texts, &gone), &lock, sessions).await?;
             if !checked.is_sound() {
                 let text = format!(
                     "{paths} is gone from disk and in force until `sportlake apply`, and the edit does not fit it:\n{}",
@@ -266,6 +289,7 @@ impl InForce {
         project: Arc<CheckedProject>,
         refused: Option<String>,
     ) -> Result<()> {
+        self.publish(project.clone());
         self.current = Some(project);
         let is_refused = refused.is_some();
         self.refused = refused;
@@ -301,18 +325,6 @@ impl InForce {
         Ok(Arc::new(project))
     }
 
-    /// Files in force that are gone from disk.
-    fn gone(&self, on_disk: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let Some(current) = &self.current else {
-            return BTreeMap::new();
-        };
-        let texts = current.project.texts().iter();
-        texts
-            .filter(|(path, _)| *path != LOCK_FILE && !on_disk.contains_key(*path))
-            .map(|(path, text)| (path.clone(), text.clone()))
-            .collect()
-    }
-
     async fn refuse(&mut self, lake: &Lake, problems: &str) -> Result<()> {
         let standing = Standing {
             problems: Some(problems.to_owned()),
@@ -345,6 +357,28 @@ impl InForce {
         self.standing = Some(standing);
         Ok(())
     }
+}
+
+/// Files in force that are gone from disk.
+pub(super) fn gone(
+    in_force: Option<&CheckedProject>,
+    on_disk: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let texts = in_force
+        .into_iter()
+        .flat_map(|checked| checked.project.texts());
+    texts
+        .filter(|(path, _)| *path != LOCK_FILE && !on_disk.contains_key(*path))
+        .map(|(path, text)| (path.clone(), text.clone()))
+        .collect()
+}
+
+/// The project on disk with the files that are gone from it.
+pub(super) fn with_gone(
+    on_disk: BTreeMap<String, String>,
+    gone: &BTreeMap<String, String>,
+) -> Project {
+    Project::from_texts(on_disk.into_iter().chain(gone.clone()).collect())
 }
 
 /// The project that the lake keeps under a fingerprint, and its lock.

@@ -60,7 +60,9 @@ impl Refresher {
             .iter()
             .any(|e| e.on_violation.keeps_out());
         let only_judge = keeps_all && last.kept_out() == 0;
-        let judged = self.judged(next, intent, file, schema, plan, only_judge);
+        let own = [&file.name, &aside].map(|name| (name.clone(), 0));
+        let rows = self.batch_rows(next, &own.into()).await?;
+        let judged = self.judged(next, intent, file, schema, plan, rows, only_judge);
         let mut candidate = judged.await?;
         candidate.reads_clock = last.reads_clock;
         Ok(candidate)

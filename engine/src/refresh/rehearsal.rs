@@ -17,6 +17,7 @@ impl Refresher {
     /// The epoch that the project on disk makes of the very inputs and the `now` of the newest one. Only for a lake
     /// whose writes go nowhere.
     pub(crate) async fn rehearse(mut self) -> Result<Rehearsal> {
+        self.is_rehearsal = true;
         let proposal = self.project.on_disk(&self.sessions).await?;
         self.project.accept(&self.lake, proposal).await?;
         let project = self.project.current().ok_or_else(|| {

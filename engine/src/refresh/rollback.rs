@@ -23,9 +23,7 @@ impl Refresher {
     /// # Errors
     /// `NotFound` when there was no change, or its data is no longer kept.
     pub async fn rollback(&mut self) -> Result<Turn> {
-        if self.unfinished.is_some() {
-            self.turn().await?;
-        }
+        self.make_way(|intent| intent.restores.is_some()).await?;
         let newest = self.newest.clone().ok_or_else(nothing_before)?;
         let replaced = newest.replaced.ok_or_else(nothing_before)?;
         self.rollback_to(replaced).await
@@ -37,9 +35,8 @@ impl Refresher {
     /// `Conflict` when the project changed since the caller looked.
     pub(super) async fn rollback_to(&mut self, epoch: u64) -> Result<Turn> {
         let started = Instant::now();
-        if self.unfinished.is_some() {
-            self.turn().await?;
-        }
+        self.make_way(|intent| intent.restores == Some(epoch))
+            .await?;
         let newest = self.newest.clone().ok_or_else(nothing_before)?;
         let target = self.target(epoch).await?;
         if newest.project == target.project {
@@ -215,7 +212,7 @@ fn rename_inputs(next: &mut Manifest, target: &Manifest, project: &CheckedProjec
     }
 }
 
-fn add(file: &DataFile, modified: i64) -> Add {
+pub(super) fn add(file: &DataFile, modified: i64) -> Add {
     Add {
         path: file.path.clone(),
         partition_values: file.partition_values.clone(),

@@ -1,5 +1,6 @@
 mod ages;
 mod edits;
+mod give_up;
 mod plans;
 mod rechecks;
 mod rules;
@@ -207,6 +208,27 @@ fn clock(seconds: &Arc<AtomicI64>) -> Clock {
             .expect("a time");
         start + chrono::Duration::seconds(seconds.fetch_add(1, Ordering::Relaxed))
     })
+}
+
+impl Refresher {
+    /// Declares the next epoch of the project on disk and commits its tables, as a process that dies before the manifest.
+    pub(crate) async fn leave_unfinished(&mut self) -> Result<()> {
+        self.take_edit().await?;
+        let project = self.project.current().expect("a project");
+        let intent = Intent {
+            epoch: self.newest.as_ref().map_or(0, |newest| newest.epoch) + 1,
+            term: self.lease.term(),
+            now: (self.clock)(),
+            project: project.project.fingerprint(),
+            inputs: self.bronze.versions().await?,
+            restores: None,
+            refused: None,
+        };
+        let intent = self.epochs.declare(intent).await?;
+        self.unfinished = Some(intent.clone());
+        self.build(&intent, &project).await?;
+        Ok(())
+    }
 }
 
 const ANNE: &str = r#"{"id":1,"name":"Anne","age":30}"#;

@@ -8,12 +8,14 @@ use sql_files::TableName;
 use super::build::Candidate;
 use super::digest::RowsDigest;
 use super::due::Versions;
+use super::within::apart;
 use super::{Refresher, now};
 use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::Result;
 use crate::project::{self, SqlFile};
 use crate::quarantine;
+use crate::width::BATCH_ROWS;
 
 impl Refresher {
     /// Computes a table in whole from its pinned inputs, and the rows that its rules keep out.
@@ -33,12 +35,29 @@ impl Refresher {
             .await?;
         let reads_clock = now::reads_clock(&plan)?;
         let plan = now::bind(plan, intent.now)?;
-        let mut candidate = self.judged(next, intent, file, schema, plan, false).await?;
+        let rows = self.batch_rows(next, inputs).await?;
+        let mut candidate = self
+            .judged(next, intent, file, schema, plan, rows, false)
+            .await?;
         candidate.reads_clock = reads_clock;
         Ok(candidate)
     }
 
+    /// How many rows of its inputs a batch of a table may have.
+    pub(super) async fn batch_rows(&self, next: &Manifest, inputs: &Versions) -> Result<usize> {
+        let mut rows = BATCH_ROWS;
+        for state in inputs.keys().filter_map(|name| next.tables.get(name)) {
+            let files = self.snapshots.files(&state.path, state.version).await?;
+            rows = rows.min(self.lake.batch_rows(&state.path, &files).await);
+        }
+        Ok(rows)
+    }
+
     /// The rows of a plan, but for those that the table's rules keep out; only judged where they are the table's already.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that one table's rows are made from"
+    )]
     pub(super) async fn judged(
         &mut self,
         next: &Manifest,
@@ -46,12 +65,13 @@ impl Refresher {
         file: &SqlFile,
         schema: &SchemaRef,
         plan: LogicalPlan,
+        batch_rows: usize,
         only_judge: bool,
     ) -> Result<Candidate> {
         let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
-        let context = self.sessions.context([])?;
+        let context = self.sessions.of_batches(batch_rows).context([])?;
         let physical = context.state().create_physical_plan(&plan).await?;
-        let mut stream = execute_stream(physical, context.task_ctx())?;
+        let mut stream = apart(execute_stream(physical, context.task_ctx())?);
         let mut table = self
             .rewrite(intent, &file.name, layout(file, schema))
             .await?;
@@ -178,7 +198,7 @@ impl Rewrite {
     }
 }
 
-fn layout(file: &SqlFile, schema: &SchemaRef) -> TableLayout {
+pub(super) fn layout(file: &SqlFile, schema: &SchemaRef) -> TableLayout {
     let mut stats_columns: Vec<String> = file
         .directives
         .key

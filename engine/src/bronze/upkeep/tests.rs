@@ -14,7 +14,13 @@ fn file(day: &str, bytes: u64, name: usize) -> DataFile {
 }
 
 fn chosen(files: &[DataFile]) -> usize {
-    choose(files.to_vec()).map_or(0, |files| files.len())
+    chosen_of(files, 0)
+}
+
+/// The same, where each file takes so much memory.
+fn chosen_of(files: &[DataFile], read: u64) -> usize {
+    let files = files.iter().map(|file| (file.clone(), read));
+    choose(files.collect()).map_or(0, |files| files.len())
 }
 
 #[test]
@@ -36,6 +42,12 @@ fn files_of_one_size_and_day_are_merged_when_there_are_enough() {
         .chain(today)
         .collect();
     assert_eq!(chosen(&large), 9, "as many as one step may rewrite");
+    let some: Vec<DataFile> = (0..40).map(|name| file("2026-02-02", 900, name)).collect();
+    assert_eq!(
+        chosen_of(&some, 32 << 20),
+        16,
+        "as many as one step may read"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,7 +87,15 @@ impl Refresher {
         winners: &mut Winners,
         patched: &[Patched],
     ) -> Result<()> {
-        for patched in patched.chunks(KEYS_A_FETCH) {
+        let keys = match &folding.events {
+            Some(events) if !patched.is_empty() => {
+                let path = Lake::table_path(&events.table);
+                let files = self.snapshots.files(&path, events.version).await?;
+                self.lake.batch_rows(&path, &files).await
+            }
+            _ => KEYS_A_FETCH,
+        };
+        for patched in patched.chunks(keys.min(KEYS_A_FETCH)) {
             for rows in self.patch(folding, patched).await? {
                 winners.settle(rows)?;
             }

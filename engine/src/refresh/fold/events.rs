@@ -126,9 +126,13 @@ impl Refresher {
         only: Option<Expr>,
         columns: &[usize],
     ) -> Result<SendableRecordBatchStream> {
+        let path = Lake::table_path(&events.table);
+        let sessions = self
+            .sessions
+            .of_batches(self.lake.batch_rows(&path, &files).await);
         let source = self.bronze_files(events, files);
         let schema = source.columns();
-        let mut frame = self.sessions.context([])?.read_table(Arc::new(source))?;
+        let mut frame = sessions.context([])?.read_table(Arc::new(source))?;
         if let Some(only) = only {
             frame = frame.filter(only)?;
         }

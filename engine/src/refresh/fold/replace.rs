@@ -166,14 +166,17 @@ impl Refresher {
         layout: &TableLayout,
         file: &DataFile,
     ) -> Result<SendableRecordBatchStream> {
+        let path = Lake::table_path(&folding.file.name);
+        let rows = self.lake.batch_rows(&path, std::slice::from_ref(file));
+        let sessions = self.sessions.of_batches(rows.await);
         let stored = PinnedTable::of_files(
             &self.lake,
-            &Lake::table_path(&folding.file.name),
+            &path,
             layout.schema.clone(),
             Vec::new(),
             vec![file.clone()],
         );
-        let frame = self.sessions.context([])?.read_table(Arc::new(stored))?;
+        let frame = sessions.context([])?.read_table(Arc::new(stored))?;
         Ok(frame.execute_stream().await?)
     }
 }

@@ -26,12 +26,14 @@ use super::winners::{Key, Winners};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hidden::KEPT;
 use crate::refresh::Refresher;
+use crate::width::{bytes_of, rows_of};
 
 /// Files that events are divided among, hence how much larger than memory a fold may be.
 const BUCKETS: usize = 64;
 
-/// Rows of a batch in a sorted file: one of each file is in memory while they are merged.
+/// Rows of a batch in a sorted file, and about its bytes: one of each file is in memory while they are merged.
 const RUN_ROWS: usize = 1_024;
+const RUN_BYTES: usize = 1 << 20;
 
 /// Bytes of events that are divided in one go.
 const DIVIDED_BYTES: usize = 16 << 20;
@@ -182,6 +184,7 @@ impl Refresher {
             stored.clone(),
         );
         let mut sorted = Vec::with_capacity(divided.files.len());
+        let mut widest = 0;
         let Divided {
             spills,
             files,
@@ -203,8 +206,11 @@ impl Refresher {
             let mut run = SpillWriter::new(&runs, "rows of a fold")?;
             for rows in winners.rows() {
                 let rows = verdicts.judge(&rows?).await?;
-                for from in (0..rows.num_rows()).step_by(RUN_ROWS) {
-                    run.append(&rows.slice(from, RUN_ROWS.min(rows.num_rows() - from)))?;
+                let of_row = bytes_of(&rows) / rows.num_rows().max(1);
+                widest = widest.max(of_row);
+                let run_rows = (RUN_BYTES / of_row.max(1)).clamp(1, RUN_ROWS);
+                for from in (0..rows.num_rows()).step_by(run_rows) {
+                    run.append(&rows.slice(from, run_rows.min(rows.num_rows() - from)))?;
                 }
             }
             if let Some(run) = run.finish()? {
@@ -227,7 +233,7 @@ impl Refresher {
             .with_schema(stored.clone())
             .with_expressions(&order)
             .with_metrics(BaselineMetrics::new(&metrics, 0))
-            .with_batch_size(RUN_ROWS * 8)
+            .with_batch_size(rows_of(widest as u64))
             .with_reservation(MemoryConsumer::new("fold").register(&pool));
         Ok(merge.build()?)
     }

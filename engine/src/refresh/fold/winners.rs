@@ -8,6 +8,7 @@ use super::columns::{FoldColumns, column, kept_out};
 use super::keys::{KeyReader, Place};
 use crate::error::Result;
 use crate::hidden::{DELETED, KEPT, RULE, WITHOUT_KEY};
+use crate::width::rows_of;
 
 /// Rows kept in memory may outnumber the winners by this factor before the losers are dropped.
 const SLACK: usize = 2;
@@ -219,11 +220,12 @@ impl Winners {
     ) -> impl Iterator<Item = Result<RecordBatch>> + Send {
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let mut from = 0;
+        let rows = rows_of((self.held_bytes / self.held_rows.max(1)) as u64);
         std::iter::from_fn(move || {
-            let chunk = &indices[from..indices.len().min(from + 8192)];
+            let chunk = &indices[from..indices.len().min(from + rows)];
             from += chunk.len();
-            let rows = || Ok(interleave_record_batch(&batches, chunk)?);
-            (!chunk.is_empty()).then(rows)
+            let interleaved = || Ok(interleave_record_batch(&batches, chunk)?);
+            (!chunk.is_empty()).then(interleaved)
         })
     }
 

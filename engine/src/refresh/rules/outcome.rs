@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::tally::Tally;
 use crate::epoch::RuleState;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::hidden::{EVALUATION, WITHOUT_KEY};
 use crate::masked::masked;
 use crate::project::{Expect, OnViolation, Rule, SqlFile};
@@ -133,7 +133,11 @@ impl Verdict {
         };
         Self {
             checks: vec![check],
-            failure: Some(masked(&error.to_string())),
+            failure: Some(match error.kind() {
+                // It tells of a setting and of no value.
+                ErrorKind::DeadlineExceeded => error.to_string(),
+                _ => masked(&error.with_causes()),
+            }),
             ..Self::default()
         }
     }

@@ -73,7 +73,7 @@ impl Refresher {
             return Ok(tally);
         }
         let watching = watching(file);
-        let context = self.context_of(file, layout, files.clone())?;
+        let context = self.context_of(file, layout, files.clone()).await?;
         match count(&context, file, &watching, now).await {
             Ok((rows, violations)) => {
                 tally.see(rows);
@@ -89,8 +89,13 @@ impl Refresher {
             Err(error) => return Err(error),
         }
         if layout.schema.field_with_name(RULE).is_ok() {
+            let path = Lake::table_path(&file.name);
+            let rows = self.lake.batch_rows(&path, &files).await;
             let stored = self.stored(file, layout, files);
-            let context = self.sessions.context([(file.name.clone(), stored)])?;
+            let context = self
+                .sessions
+                .of_batches(rows)
+                .context([(file.name.clone(), stored)])?;
             for (rule, rows) in kept_out(&context, file).await? {
                 tally.keep_out(&rule, rows);
             }
@@ -116,14 +121,17 @@ impl Refresher {
     }
 
     /// A session that sees the table, made of these files, as readers would.
-    pub(super) fn context_of(
+    pub(super) async fn context_of(
         &self,
         file: &SqlFile,
         layout: &TableLayout,
         files: Vec<DataFile>,
     ) -> Result<SessionContext> {
+        let path = Lake::table_path(&file.name);
+        let rows = self.lake.batch_rows(&path, &files).await;
         let public = public_view(&file.name, self.stored(file, layout, files))?;
-        self.sessions.context([(file.name.clone(), public)])
+        let sessions = self.sessions.of_batches(rows);
+        sessions.context([(file.name.clone(), public)])
     }
 
     /// The same counts where a rule cannot be evaluated on some row: such a row breaks the rule.

@@ -25,7 +25,9 @@ impl Refresher {
         if about_table.is_empty() {
             return Ok(counted);
         }
-        let context = self.context_of(file, &candidate.layout, candidate.files.clone())?;
+        let context = self
+            .context_of(file, &candidate.layout, candidate.files.clone())
+            .await?;
         for expect in about_table {
             let violations = count(&context, file, expect, now)
                 .await

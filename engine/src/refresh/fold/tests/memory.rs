@@ -1,4 +1,10 @@
+use futures::StreamExt;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use sql_files::TableName;
+
 use super::*;
+use crate::bronze;
+use crate::refresh::fold::events::Events;
 
 /// A first build and a large change, both larger than the memory they may take.
 #[tokio::test(flavor = "multi_thread")]
@@ -49,6 +55,75 @@ async fn rows_larger_than_expected_are_folded_in_files_too() {
     published(&mut refresher).await;
     let count = "SELECT count(*), min(length(t)) FROM silver.things";
     assert_eq!(world.rows(count).await, ["1000,4000"]);
+}
+
+/// Messages of a mebibyte that take a few bytes on disk: neither pages nor batches nor merges have many of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn wide_messages_are_handled_a_few_at_a_time() {
+    let mut world = World::new(THINGS).await;
+    world.config.memory_limit_bytes = 16 << 20;
+    world.write("gold/long.sql", "SELECT id, t FROM silver.things");
+    let text = "a".repeat(1 << 20);
+    let wide = |id: i64| event(id, "c", &format!(r#"{{"id":{id},"n":1,"t":"{text}"}}"#));
+    let messages: Vec<Message> = (0..48).map(wide).collect();
+    world.append(&messages).await;
+    drop(messages);
+    let mut refresher = world.refresher().await;
+    let manifest = published(&mut refresher).await;
+    let sizes = "SELECT count(*), min(length(t)), max(length(t)) FROM gold.long";
+    assert_eq!(world.rows(sizes).await, ["48,1048576,1048576"]);
+
+    for name in ["bronze.things", "silver.things", "gold.long"] {
+        let name: TableName = name.parse().expect("a name");
+        let state = &manifest.tables[&name];
+        let files = refresher.snapshots.files(&state.path, state.version).await;
+        for file in files.expect("files").iter() {
+            assert!(file.bytes < 1 << 20, "{} bytes of {name}", file.bytes);
+            let width = world.lake.width(&state.path, file).await.expect("a footer");
+            assert!((1 << 20..1 << 21).contains(&width.of_row), "{width:?}");
+            assert!(width.of_all >= 48 << 20, "{width:?}");
+            let path = world.lake.root().join(&state.path).join(&file.path);
+            let page = largest_page(&path);
+            assert!(page <= 3 << 20, "a page of {page} bytes in {name}");
+        }
+        let inputs = [(name.clone(), state.version)].into();
+        let rows = refresher.batch_rows(&manifest, &inputs).await;
+        assert!((8..=16).contains(&rows.expect("readable")));
+    }
+    let table: TableName = "bronze.things".parse().expect("a name");
+    let state = &manifest.tables[&table];
+    let new = refresher.snapshots.files(&state.path, state.version).await;
+    let events = Events {
+        table,
+        new: new.expect("files").as_ref().clone(),
+        version: state.version,
+    };
+    let columns: Vec<usize> = (0..bronze::schema().fields().len()).collect();
+    let batches = refresher.messages(&events, events.new.clone(), None, &columns);
+    let mut batches = batches.await.expect("a stream");
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.expect("a batch");
+        assert!(batch.num_rows() <= 16, "{} rows at once", batch.num_rows());
+        rows += batch.num_rows();
+    }
+    assert_eq!(rows, 48);
+}
+
+/// Bytes of the largest page of a data file, once it is read.
+fn largest_page(path: &std::path::Path) -> usize {
+    let file = std::fs::File::open(path).expect("a file");
+    let reader = SerializedFileReader::new(file).expect("Parquet");
+    let mut largest = 0;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).expect("a group");
+        for column in 0..group.num_columns() {
+            for page in group.get_column_page_reader(column).expect("pages") {
+                largest = largest.max(page.expect("a page").buffer().len());
+            }
+        }
+    }
+    largest
 }
 
 /// `SPORTLAKE_FOLD_ROWS` rows from bronze with the memory of `SPORTLAKE_FOLD_MEMORY` bytes; tells time and memory.
