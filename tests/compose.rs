@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::parts::missing;
 use crate::project::{PATIENCE, Project, text};
 
 /// How long a command that goes on is watched.
@@ -46,6 +47,7 @@ fn read(name: &str) -> String {
 fn services() -> Option<Map<String, Value>> {
     let has_yaml = Command::new("python3").args(["-c", "import yaml"]).output();
     if !has_yaml.is_ok_and(|output| output.status.success()) {
+        missing("yaml for Python");
         return None;
     }
     let output = Command::new("python3")
@@ -105,6 +107,7 @@ fn compose_takes_the_file() {
         .args(["config", "--quiet"])
         .output()
     else {
+        missing("docker-compose");
         return;
     };
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -7,6 +7,7 @@ use changes::Op;
 use serde_json::json;
 
 use crate::outsider::Outsider;
+use crate::parts::part;
 use crate::project::{Project, text};
 
 /// A name that a spreadsheet would run.
@@ -67,8 +68,7 @@ fn programs_read_the_same_rows(project: &Project) {
     );
     assert_eq!(text(&piped.stdout).lines().count(), query.len() + 1);
 
-    // `tests/run` names Python as skipped where it is missing.
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/exports.py");
