@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::broker::Broker;
 use crate::otlp::{Manner, Receiver};
 use crate::postgres::{Database, PASSWORD, Server};
-use crate::project::{Project, text};
+use crate::project::{Project, text, variable};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -77,6 +78,35 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         text(&second.stderr)
     );
     up.kill();
+}
+
+#[test]
+fn a_dry_run_asks_the_brokers_too() {
+    let Some(server) = Server::start(&["wal_level=logical"]) else {
+        return;
+    };
+    let database = Database::on(Arc::new(server), "t_dry");
+    let broker = Broker::start(tempfile::tempdir().expect("a folder").keep());
+    let source = database.url_of("sportlake_cdc", PASSWORD, "");
+    let project = Project::new().set("source.postgres", &source);
+    let planned = |key: &str, value: &str, code: i32| {
+        let mut command = project.command(&["cdc", "--dry-run", "--output", "csv"]);
+        command.env(variable("kafka.brokers"), &broker.address);
+        let output = command.env(variable(key), value).output();
+        let output = output.expect("it runs");
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    };
+    let loads = "public.employees,sportsdata.public.employees,,load";
+    let said = planned("cdc.create_topics", "true", 0);
+    assert!(said.contains(loads), "{said}");
+    let said = planned("kafka.brokers", "embedded", 0);
+    assert!(said.contains(loads), "nobody is asked: {said}");
+    let said = planned("cdc.create_topics", "false", 3);
+    assert!(said.contains("cdc.create_topics = true"), "{said}");
+    let said = planned("kafka.brokers", "127.0.0.1:1", 6);
+    assert!(said.contains("kafka.brokers"), "{said}");
 }
 
 #[test]

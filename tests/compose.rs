@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::parts::missing;
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{PATIENCE, Project, text};
 use routes::{GOOGLE_KEY, Routes};
@@ -52,6 +53,7 @@ fn read(name: &str) -> String {
 fn services() -> Option<Map<String, Value>> {
     let has_yaml = Command::new("python3").args(["-c", "import yaml"]).output();
     if !has_yaml.is_ok_and(|output| output.status.success()) {
+        missing("yaml for Python");
         return None;
     }
     let output = Command::new("python3")
@@ -111,6 +113,7 @@ fn compose_takes_the_file() {
         .args(["config", "--quiet"])
         .output()
     else {
+        missing("docker-compose");
         return;
     };
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -194,6 +194,12 @@ fn brokers_and_databases_that_do_not_answer_are_told() {
     let nobody = free_address();
     let project = Project::new().set("kafka.brokers", &nobody);
     fails(&project, "kafka.brokers", "no broker answers");
+    let project = project
+        .set("kafka.security", "sasl_plaintext")
+        .set("kafka.sasl_mechanism", "PLAIN")
+        .set("kafka.username", "someone")
+        .set("kafka.password_file", "absent");
+    fails(&project, "kafka.brokers", "absent");
     let address = format!("postgres://someone:secret@{nobody}/sportsdb");
     let project = Project::new().set("source.postgres", &address);
     fails(&project, "source.postgres", "no PostgreSQL answers");

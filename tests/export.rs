@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::http;
 use crate::outsider::Outsider;
+use crate::parts::part;
 use crate::project::{PATIENCE, Project, text};
 
 /// A name that a spreadsheet would run.
@@ -75,8 +76,7 @@ fn programs_read_the_same_rows(project: &Project) {
     );
     assert_eq!(text(&piped.stdout).lines().count(), query.len() + 1);
 
-    // `tests/run` names Python as skipped where it is missing.
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/exports.py");

@@ -13,6 +13,12 @@ mod edits;
 mod export;
 mod first_half_hour;
 mod http;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the capture, which use more of it"
+)]
+#[path = "../sources/tests/cdc/java.rs"]
+mod java;
 mod load;
 mod migration;
 mod notify;
@@ -20,6 +26,8 @@ mod observability;
 mod otlp;
 mod outsider;
 mod page;
+mod parts;
+mod ports;
 #[expect(
     dead_code,
     reason = "shared with the tests of the capture, which use more of it"
@@ -32,6 +40,7 @@ mod project;
 mod proof;
 mod quality;
 mod sign_in;
+mod stack;
 mod tidy;
 mod traces;
 mod trials;

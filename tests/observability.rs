@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::http;
 use crate::outsider::Outsider;
+use crate::parts::part;
 use crate::project::{PATIENCE, Project, free_address, text};
 
 pub(crate) const CANARIES: [&str; 4] = [
@@ -22,7 +23,7 @@ pub(crate) const CANARIES: [&str; 4] = [
 
 #[test]
 fn every_panel_and_rule_says_something_of_a_live_service() {
-    let Some(programs) = std::env::var_os("SPORTLAKE_TEST_PROMETHEUS").map(PathBuf::from) else {
+    let Some(programs) = part("SPORTLAKE_TEST_PROMETHEUS").map(PathBuf::from) else {
         return;
     };
     let folder = root().join("docker/prometheus");
@@ -104,7 +105,7 @@ pub(crate) fn canary() -> Value {
 
 /// A statement over Flight, as a client makes it.
 fn asks(flight: &str) {
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let script = "import sys\nfrom adbc_driver_flightsql import dbapi\n\
