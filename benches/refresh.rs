@@ -7,6 +7,8 @@
 
 #[path = "../tests/broker.rs"]
 mod broker;
+#[path = "../tests/ports.rs"]
+mod ports;
 #[expect(dead_code, reason = "tests use more of it")]
 #[path = "../tests/project.rs"]
 mod project;

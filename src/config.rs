@@ -1,11 +1,14 @@
 mod overlay;
 mod problem;
 mod source;
+mod traces;
 
 use std::path::{Path, PathBuf};
 
 use engine::{Error, ErrorKind, Result};
 use serde::Deserialize;
+
+pub(crate) use self::traces::TracesConfig;
 
 /// Where a project's configuration is looked for when `--config` does not say.
 const FILE: &str = "sportlake.toml";
@@ -36,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) http: console::HttpConfig,
     pub(crate) notify: notify::NotifyConfig,
     pub(crate) metrics: console::MetricsConfig,
+    pub(crate) traces: TracesConfig,
 }
 
 /// Reads the file, then the environment (`SPORTLAKE__SECTION__KEY`), which wins.

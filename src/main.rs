@@ -32,16 +32,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return command.run();
     }
     let config = config::load(cli.config.as_deref())?;
-    let metrics = telemetry::install(cli.verbose, cli.command.narrates())?;
+    let telemetry = telemetry::install(cli.verbose, cli.command.narrates(), &config.traces)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
         .build()?;
     let result = runtime.block_on(async {
-        let context = Context::new(config, metrics)?;
+        let context = Context::new(config, telemetry.metrics.clone())?;
         Box::pin(cli.command.run(context)).await
     });
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
+    telemetry.end();
     result
 }
 

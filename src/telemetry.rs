@@ -1,10 +1,18 @@
+mod traces;
+
 use std::io::IsTerminal;
 
 use anyhow::Context;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use self::traces::Traces;
+use crate::config::TracesConfig;
 
 /// Overrides what is logged, in tracing's filter syntax: `SPORTLAKE_LOG=ingest=debug`.
 pub(crate) const LOG_VARIABLE: &str = "SPORTLAKE_LOG";
@@ -21,10 +29,29 @@ const CRATES: [&str; 8] = [
     "console",
 ];
 
-/// Installs logging to standard error and the metrics registry, once. Crates only emit.
+/// What tells of this process, until it ends.
+pub(crate) struct Telemetry {
+    pub(crate) metrics: Registry,
+    traces: Option<Traces>,
+}
+
+impl Telemetry {
+    /// Sends the traces that wait, for a limited time.
+    pub(crate) fn end(self) {
+        if let Some(traces) = self.traces {
+            traces.end();
+        }
+    }
+}
+
+/// Installs logging to standard error, the metrics registry and traces, once. Crates only emit.
 ///
 /// INFO is what an operator wants to read as it happens; commands that `narrate` show it, others from WARN on.
-pub(crate) fn install(verbose: u8, narrates: bool) -> anyhow::Result<Registry> {
+pub(crate) fn install(
+    verbose: u8,
+    narrates: bool,
+    traces: &TracesConfig,
+) -> anyhow::Result<Telemetry> {
     let filter = match std::env::var(LOG_VARIABLE) {
         Ok(directives) => EnvFilter::try_new(&directives).map_err(|error| {
             engine::Error::invalid(format!(
@@ -35,16 +62,25 @@ pub(crate) fn install(verbose: u8, narrates: bool) -> anyhow::Result<Registry> {
         })?,
         Err(_) => EnvFilter::try_new(directives(verbose, narrates))?,
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // Lines are the same whether spans are sent or not.
+    let filter = filter.and(filter_fn(|metadata| !traces::is_sent(metadata)));
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .compact()
+        .with_filter(filter);
+    let traces = Traces::begin(traces)?;
+    tracing_subscriber::registry()
+        .with(log)
+        .with(traces.as_ref().map(Traces::layer))
         .try_init()
         .map_err(|error| anyhow::anyhow!(error))
         .context("could not install logging")?;
-    metrics()
+    Ok(Telemetry {
+        metrics: metrics()?,
+        traces,
+    })
 }
 
 fn directives(verbose: u8, narrates: bool) -> String {

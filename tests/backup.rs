@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::crash::{no_offset_is_there_twice_or_missing, write};
 use crate::outsider::Outsider;
+use crate::parts::missing;
 use crate::project::{PATIENCE, Project, text};
 use crate::truth::Truth;
 
@@ -172,6 +173,7 @@ fn every_unit_is_valid_hardened_and_starts_what_exists() {
         &["security", "--offline=true", "--threshold=20", "--no-pager"],
     ] {
         let Some(output) = analyze(arguments) else {
+            missing("systemd-analyze");
             return;
         };
         let said = text(&output.stderr) + &text(&output.stdout);

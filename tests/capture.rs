@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::broker::Broker;
+use crate::otlp::{Manner, Receiver};
 use crate::postgres::{Database, PASSWORD, Server};
-use crate::project::{Project, text};
+use crate::project::{Project, text, variable};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -21,12 +23,14 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         )
     };
     database.sql(&employee(90_001));
+    let receiver = Receiver::start(Manner::Takes);
     let project = Project::new()
         .set(
             "source.postgres",
             &database.url_of("sportlake_cdc", PASSWORD, ""),
         )
-        .set("cdc.look_seconds", "1");
+        .set("cdc.look_seconds", "1")
+        .set("traces.endpoint", &receiver.url());
     let mut up = project.start(&["up"]);
     up.wait_for("capturing the changes of sportlake_cdc@127.0.0.1");
     database.sql(&employee(90_002));
@@ -46,6 +50,19 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         );
         std::thread::sleep(Duration::from_millis(500));
     }
+    // The first load of a table, and a commit, which stands for a position in the log.
+    let load = receiver.wait_for("cdc.publish", &[("messages", "1")]);
+    assert!(!load.attributes.contains_key("lsn"), "{load:?}");
+    let deadline = Instant::now() + PATIENCE;
+    while !receiver
+        .spans()
+        .iter()
+        .any(|span| span.name == "cdc.publish" && span.attributes.contains_key("lsn"))
+    {
+        assert!(Instant::now() < deadline, "no commit is traced");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!receiver.holds("Martin"));
     // The broker is up's: commands find it, and who captures too is refused.
     let listed = project.run(&["topics", "list", "--output", "csv"]);
     assert!(
@@ -61,6 +78,35 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         text(&second.stderr)
     );
     up.kill();
+}
+
+#[test]
+fn a_dry_run_asks_the_brokers_too() {
+    let Some(server) = Server::start(&["wal_level=logical"]) else {
+        return;
+    };
+    let database = Database::on(Arc::new(server), "t_dry");
+    let broker = Broker::start(tempfile::tempdir().expect("a folder").keep());
+    let source = database.url_of("sportlake_cdc", PASSWORD, "");
+    let project = Project::new().set("source.postgres", &source);
+    let planned = |key: &str, value: &str, code: i32| {
+        let mut command = project.command(&["cdc", "--dry-run", "--output", "csv"]);
+        command.env(variable("kafka.brokers"), &broker.address);
+        let output = command.env(variable(key), value).output();
+        let output = output.expect("it runs");
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    };
+    let loads = "public.employees,sportsdata.public.employees,,load";
+    let said = planned("cdc.create_topics", "true", 0);
+    assert!(said.contains(loads), "{said}");
+    let said = planned("kafka.brokers", "embedded", 0);
+    assert!(said.contains(loads), "nobody is asked: {said}");
+    let said = planned("cdc.create_topics", "false", 3);
+    assert!(said.contains("cdc.create_topics = true"), "{said}");
+    let said = planned("kafka.brokers", "127.0.0.1:1", 6);
+    assert!(said.contains("kafka.brokers"), "{said}");
 }
 
 #[test]

@@ -240,8 +240,8 @@ fn commute_leaves_a_database_and_in_a_dry_run_the_topics_alone() {
     let output = project.run(&["commute"]);
     refused(
         &output,
-        2,
-        "with source.postgres the distances come from its table",
-        "sportlake hr import",
+        6,
+        "no PostgreSQL answers at \"127.0.0.1:1\"",
+        "Check source.postgres",
     );
 }

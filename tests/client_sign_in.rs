@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
+use crate::parts::part;
 use crate::project::{Project, free_address, text};
 
 const PASSWORD: &str = "correct horse battery";
@@ -106,9 +107,9 @@ fn clients() -> Vec<Vec<OsString>> {
             .collect();
         path.into()
     };
-    let python = std::env::var_os("SPORTLAKE_TEST_PYTHON");
+    let python = part("SPORTLAKE_TEST_PYTHON");
     let python = python.map(|python| vec![python, script("sign_in_ways.py")]);
-    let drivers = std::env::var_os("SPORTLAKE_TEST_JDBC").unwrap_or_default();
+    let drivers = part("SPORTLAKE_TEST_JDBC").unwrap_or_default();
     let java = std::env::split_paths(&drivers).filter(|driver| !driver.as_os_str().is_empty());
     let java = java.map(|driver| {
         let mut command: Vec<OsString> = ["java", "-Xmx256m"].map(Into::into).into();
@@ -116,7 +117,7 @@ fn clients() -> Vec<Vec<OsString>> {
         command.extend(["-cp".into(), driver.into(), script("SignInWays.java")]);
         command
     });
-    let grafana = std::env::var_os("SPORTLAKE_TEST_GRAFANA");
+    let grafana = part("SPORTLAKE_TEST_GRAFANA");
     let grafana = grafana.map(|grafana| vec![grafana, "sign-in".into()]);
     python.into_iter().chain(java).chain(grafana).collect()
 }

@@ -8,7 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::parts::missing;
+use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{PATIENCE, Project, text};
+use routes::{GOOGLE_KEY, Routes};
+
+#[expect(dead_code, reason = "the tests of the provider ask for more")]
+#[path = "../sources/tests/feeds/routes.rs"]
+mod routes;
 
 /// How long a command that goes on is watched.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -46,6 +53,7 @@ fn read(name: &str) -> String {
 fn services() -> Option<Map<String, Value>> {
     let has_yaml = Command::new("python3").args(["-c", "import yaml"]).output();
     if !has_yaml.is_ok_and(|output| output.status.success()) {
+        missing("yaml for Python");
         return None;
     }
     let output = Command::new("python3")
@@ -105,6 +113,7 @@ fn compose_takes_the_file() {
         .args(["config", "--quiet"])
         .output()
     else {
+        missing("docker-compose");
         return;
     };
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -279,6 +288,74 @@ fn the_program_takes_every_command_line_and_environment() {
         takes(&project, name, service);
     }
     assert!(project.read("data/users.toml").contains("grafana"));
+}
+
+/// HR's import, then the distances, as Compose runs them one after the other, against a database that is there.
+#[test]
+fn distances_are_measured_before_the_database_is_captured() {
+    let Some(services) = services() else { return };
+    for waited_for in ["generate", "commute"] {
+        let waits = &services["connector"]["depends_on"][waited_for]["condition"];
+        assert_eq!(waits, "service_completed_successfully", "{waited_for}");
+    }
+    let waits = services["commute"]["depends_on"]
+        .as_object()
+        .expect("a list");
+    assert_eq!(waits.keys().collect::<Vec<_>>(), ["hr-import"]);
+
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    let database = Database::on(server, "t_compose");
+    let routes = Routes::start();
+    let project = Project::new();
+    std::fs::create_dir_all(project.path("hr")).expect("created");
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sources/samples");
+    for name in ["employes.xlsx", "sports.xlsx"] {
+        std::fs::copy(samples.join(name), project.path("hr").join(name)).expect("copied");
+    }
+    let run = |name: &str, more: &[(&str, &str)]| {
+        let service = &services[name];
+        let words = words(&service["command"]);
+        let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = project
+            .command(&arguments)
+            .envs(environment(service))
+            .env(
+                "SPORTLAKE__SOURCE__POSTGRES",
+                database.url_of("sportlake_app", PASSWORD, ""),
+            )
+            .env("SPORTLAKE__COMMUTE__GOOGLE_API", routes.api())
+            .envs(more.iter().copied())
+            .output()
+            .expect("it runs");
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        said
+    };
+    run("hr-import", &[]);
+    let said = run("commute", &[]);
+    assert!(
+        said.contains("0 addresses asked about, 0 distances written, 161 unchanged"),
+        "{said}"
+    );
+    let google = [
+        ("SPORTLAKE__COMMUTE__PROVIDER", "google"),
+        ("GOOGLE_MAPS_API_KEY", GOOGLE_KEY),
+    ];
+    run("commute", &google);
+    let asked = routes.calls().len();
+    let measured = database.sql("SELECT count(*) FROM commute_distances WHERE source = 'google'");
+    assert!(
+        asked > 10 && measured.parse::<usize>().expect("a number") >= asked,
+        "{asked}, {measured}"
+    );
+    // The next `up`: HR's import leaves what was measured, and nobody is asked again.
+    run("hr-import", &[]);
+    run("commute", &google);
+    assert_eq!(routes.calls().len(), asked);
+    let after = database.sql("SELECT count(*) FROM commute_distances WHERE source = 'google'");
+    assert_eq!(after, measured);
 }
 
 #[track_caller]

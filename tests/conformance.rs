@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use crate::parts::part;
 use crate::project::{Project, text};
 
 /// One row of extremes and one of NULLs.
@@ -68,7 +69,7 @@ fn every_client_gets_what_it_needs() {
         python(script, &address);
     }
     jdbc(&address);
-    if let Some(grafana) = std::env::var_os("SPORTLAKE_TEST_GRAFANA") {
+    if let Some(grafana) = part("SPORTLAKE_TEST_GRAFANA") {
         let address = address.trim_start_matches("grpc://");
         passes(Command::new(grafana).args(["conformance", address]));
     }
@@ -83,16 +84,15 @@ fn script(name: &str) -> PathBuf {
         .collect()
 }
 
-/// `tests/run` names Python as skipped where it is missing.
 fn python(name: &str, address: &str) {
-    if let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") {
+    if let Some(python) = part("SPORTLAKE_TEST_PYTHON") {
         passes(Command::new(python).arg(script(name)).arg(address));
     }
 }
 
-/// The drivers that `tests/run` fetched; it names them as skipped where it could not.
+/// The drivers that `tests/run` fetched.
 fn jdbc(address: &str) {
-    let Some(drivers) = std::env::var_os("SPORTLAKE_TEST_JDBC") else {
+    let Some(drivers) = part("SPORTLAKE_TEST_JDBC") else {
         return;
     };
     let drivers: Vec<OsString> = std::env::split_paths(&drivers).map(Into::into).collect();

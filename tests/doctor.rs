@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::process::Output;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -175,7 +176,10 @@ fn a_port_that_somebody_else_has_is_told() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_told() {
-    let project = Project::new().set("notify.enabled", "true");
+    let project = Project::new().set("notify.enabled", "true").with(
+        "SLACK_WEBHOOK_URL",
+        "https://hooks.slack.com/services/canary",
+    );
     project.write("data/notify", "a file where a folder should be");
     fails(&project, "folder notify.path", "is no folder");
 
@@ -190,6 +194,12 @@ fn brokers_and_databases_that_do_not_answer_are_told() {
     let nobody = free_address();
     let project = Project::new().set("kafka.brokers", &nobody);
     fails(&project, "kafka.brokers", "no broker answers");
+    let project = project
+        .set("kafka.security", "sasl_plaintext")
+        .set("kafka.sasl_mechanism", "PLAIN")
+        .set("kafka.username", "someone")
+        .set("kafka.password_file", "absent");
+    fails(&project, "kafka.brokers", "absent");
     let address = format!("postgres://someone:secret@{nobody}/sportsdb");
     let project = Project::new().set("source.postgres", &address);
     fails(&project, "source.postgres", "no PostgreSQL answers");
@@ -200,4 +210,221 @@ fn brokers_and_databases_that_do_not_answer_are_told() {
 fn a_server_that_others_reach_and_nobody_signs_in_to_is_told() {
     let project = Project::new().set("flight.listen", "0.0.0.0:0");
     fails(&project, "flight.listen", "reached by other machines");
+}
+
+/// A certificate of its own for so many days, as `NAME.pem` and `NAME-key.pem`.
+fn certificate(project: &Project, name: &str, days: &str) {
+    let (key, out) = (format!("{name}-key.pem"), format!("{name}.pem"));
+    // A file that is there would keep its mode.
+    let _ = std::fs::remove_file(project.path(&key));
+    openssl(
+        project,
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            days,
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            &key,
+            "-out",
+            &out,
+        ],
+    );
+}
+
+#[track_caller]
+fn openssl(project: &Project, arguments: &[&str]) {
+    let made = Command::new("openssl")
+        .args(arguments)
+        .current_dir(project.path("."))
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+}
+
+/// The same certificate, which ended long ago: no openssl makes one.
+fn ended(project: &Project, name: &str, until: &str) {
+    let (pem, der) = (format!("{name}.pem"), format!("{name}.der"));
+    openssl(
+        project,
+        &["x509", "-in", &pem, "-outform", "DER", "-out", &der],
+    );
+    let mut bytes = std::fs::read(project.path(&der)).expect("a file");
+    let dates = bytes
+        .windows(4)
+        .position(|window| window[..2] == [0x30, 0x1e] && window[2..] == [0x17, 0x0d])
+        .expect("two dates");
+    bytes[dates + 19..][..13].copy_from_slice(until.as_bytes());
+    std::fs::write(project.path(&der), bytes).expect("written");
+    openssl(
+        project,
+        &["x509", "-inform", "DER", "-in", &der, "-out", &pem],
+    );
+}
+
+#[track_caller]
+fn says(project: &Project, check: &str, state: &str, wanted: &str) {
+    let output = doctor(project);
+    let findings = findings(&output);
+    let found = findings
+        .get(check)
+        .unwrap_or_else(|| panic!("no {check} in {findings:#?}"));
+    assert_eq!(
+        (found.0.as_str(), found.2.is_empty()),
+        (state, state == "ok"),
+        "{found:?}"
+    );
+    assert!(found.1.contains(wanted), "no \"{wanted}\" in {}", found.1);
+}
+
+#[test]
+fn certificates_that_end_or_do_not_belong_together_are_told() {
+    let served = Project::new()
+        .set("flight.tls_certificate", "server.pem")
+        .set("flight.tls_key", "server-key.pem")
+        .set("flight.tls_client_authority", "ca.pem");
+    let check = "flight.tls_certificate";
+    says(&served, check, "fail", "cannot be used for TLS");
+    for (name, days) in [("server", "90"), ("other", "90"), ("ca", "10")] {
+        certificate(&served, name, days);
+    }
+    says(&served, check, "ok", "\"server.pem\" is valid until 20");
+    says(&served, "flight.tls_client_authority", "warn", "days");
+    let output = doctor(&served);
+    assert!(
+        output.status.success(),
+        "a warning keeps nobody from running"
+    );
+    std::fs::copy(served.path("other-key.pem"), served.path("server-key.pem")).expect("copied");
+    says(&served, check, "fail", "cannot be used for TLS");
+    certificate(&served, "server", "7");
+    says(&served, check, "warn", "ends on 20");
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(served.path("server-key.pem"), open).expect("changed");
+    says(&served, check, "fail", "server-key.pem");
+    certificate(&served, "server", "90");
+    ended(&served, "server", "200101000000Z");
+    fails(&served, check, "ended on 2020-01-01");
+    served.write("server.pem", "no certificate");
+    says(&served, check, "fail", "server.pem");
+}
+
+#[test]
+fn certificates_of_brokers_and_databases_are_told() {
+    let nobody = free_address();
+    let address = format!(
+        "postgres://a:canary@{nobody}/b?sslmode=verify-full&sslrootcert=ca.pem&sslcert=us.pem&sslkey=us-key.pem"
+    );
+    let project = Project::new()
+        .set("kafka.brokers", &nobody)
+        .set("kafka.security", "ssl")
+        .set("kafka.ca_file", "ca.pem")
+        .set("kafka.certificate_file", "us.pem")
+        .set("kafka.key_file", "us-key.pem")
+        .set("source.postgres", &address);
+    for (name, days) in [("us", "90"), ("other", "90"), ("ca", "90")] {
+        certificate(&project, name, days);
+    }
+    let both = [
+        ("kafka.ca_file", "kafka.certificate_file"),
+        ("source.postgres sslrootcert", "source.postgres sslcert"),
+    ];
+    for (authority, own) in both {
+        says(&project, authority, "ok", "is valid until");
+        says(&project, own, "ok", "is valid until");
+    }
+    ended(&project, "ca", "200101000000Z");
+    std::fs::copy(project.path("other-key.pem"), project.path("us-key.pem")).expect("copied");
+    let open = std::fs::Permissions::from_mode(0o640);
+    std::fs::set_permissions(project.path("us-key.pem"), open).expect("changed");
+    for (authority, own) in both {
+        says(&project, authority, "fail", "ended on 2020-01-01");
+        says(&project, own, "fail", "do not belong together");
+    }
+    says(&project, "kafka.key_file", "warn", "others may read");
+    says(
+        &project,
+        "source.postgres sslkey",
+        "warn",
+        "others may read",
+    );
+    // An authority that still lasts beside one that does not is enough.
+    certificate(&project, "more", "90");
+    let bundle = project.read("ca.pem") + &project.read("more.pem");
+    project.write("ca.pem", &bundle);
+    says(&project, "kafka.ca_file", "ok", "is valid until");
+    assert!(!text(&doctor(&project).stdout).contains("canary"));
+}
+
+#[test]
+fn secrets_are_found_as_the_roles_find_them_and_never_shown() {
+    let nobody = free_address();
+    let project = Project::new()
+        .set("kafka.brokers", &nobody)
+        .set("kafka.security", "sasl_plaintext")
+        .set("kafka.sasl_mechanism", "PLAIN")
+        .set("kafka.username", "someone")
+        .set("kafka.password_file", "kafka.password")
+        .set("source.postgres", &format!("postgres://a@{nobody}/b"))
+        .set("source.postgres_password_file", "postgres.password")
+        .set("notify.enabled", "true")
+        .set("notify.webhook_file", "webhook")
+        .set("commute.provider", "google")
+        .set("commute.key_file", "google.key");
+    says(
+        &project,
+        "kafka.brokers",
+        "fail",
+        "could not read \"kafka.password\"",
+    );
+    says(
+        &project,
+        "source.postgres",
+        "fail",
+        "could not read the password",
+    );
+    says(
+        &project,
+        "notify",
+        "fail",
+        "could not read notify.webhook_file",
+    );
+    says(
+        &project,
+        "commute.provider",
+        "fail",
+        "could not read commute.key_file",
+    );
+    for file in ["kafka.password", "postgres.password", "google.key"] {
+        project.write(file, "canary\n");
+    }
+    project.write("webhook", "https://hooks.slack.com/services/canary\n");
+    says(&project, "kafka.brokers", "fail", "no broker answers");
+    says(&project, "source.postgres", "fail", "no PostgreSQL answers");
+    says(&project, "notify", "ok", "there is a secret");
+    says(
+        &project,
+        "commute.provider",
+        "ok",
+        "there is a key for google",
+    );
+    for format in ["table", "json"] {
+        let output = project.run(&["-vv", "doctor", "--output", format]);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(!said.contains("canary"), "{said}");
+    }
+    let bare = Project::new().set("commute.provider", "google");
+    let output = bare
+        .command(&["doctor", "--output", "json"])
+        .env_remove("GOOGLE_MAPS_API_KEY")
+        .output();
+    let found = findings(&output.expect("runs"));
+    assert_eq!(found["commute.provider"].0, "warn");
 }

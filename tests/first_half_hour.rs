@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::http;
+use crate::parts::part;
 use crate::project::{PATIENCE, Project, Running, text};
 use crate::sign_in;
 
@@ -178,7 +179,7 @@ fn the_numbers_explain_themselves(project: &Project) {
 
 /// The snippet as it stands; only the address is that of this run.
 fn the_snippet_of_the_readme_runs(addresses: &Addresses) {
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let snippet = README
@@ -203,7 +204,7 @@ fn the_snippet_of_the_readme_runs(addresses: &Addresses) {
 }
 
 fn the_adbc_driver_finds_what_it_needs(addresses: &Addresses) {
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/adbc.py");

@@ -13,12 +13,21 @@ mod edits;
 mod export;
 mod first_half_hour;
 mod http;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the capture, which use more of it"
+)]
+#[path = "../sources/tests/cdc/java.rs"]
+mod java;
 mod load;
 mod migration;
 mod notify;
 mod observability;
+mod otlp;
 mod outsider;
 mod page;
+mod parts;
+mod ports;
 #[expect(
     dead_code,
     reason = "shared with the tests of the capture, which use more of it"
@@ -31,6 +40,8 @@ mod project;
 mod proof;
 mod quality;
 mod sign_in;
+mod stack;
 mod tidy;
+mod traces;
 mod trials;
 mod truth;

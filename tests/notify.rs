@@ -11,7 +11,7 @@ use slack::{Reply, Slack};
 
 #[path = "../notify/tests/slack.rs"]
 #[expect(dead_code, reason = "the crate's own tests ask for more")]
-mod slack;
+pub(crate) mod slack;
 
 /// In names, addresses, comments and tokens, and in no log.
 const CANARY: &str = "Zephirine";

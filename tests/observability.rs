@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use crate::http;
 use crate::outsider::Outsider;
+use crate::parts::part;
 use crate::project::{PATIENCE, Project, free_address, text};
 
-const CANARIES: [&str; 4] = [
+pub(crate) const CANARIES: [&str; 4] = [
     "Zyxcanari",
     "Quetzalcoatline",
     "987654.32",
@@ -22,7 +23,7 @@ const CANARIES: [&str; 4] = [
 
 #[test]
 fn every_panel_and_rule_says_something_of_a_live_service() {
-    let Some(programs) = std::env::var_os("SPORTLAKE_TEST_PROMETHEUS").map(PathBuf::from) else {
+    let Some(programs) = part("SPORTLAKE_TEST_PROMETHEUS").map(PathBuf::from) else {
         return;
     };
     let folder = root().join("docker/prometheus");
@@ -94,7 +95,7 @@ fn every_panel_and_rule_says_something_of_a_live_service() {
     );
 }
 
-fn canary() -> Value {
+pub(crate) fn canary() -> Value {
     json!({
         "id": 90_077, "nom": CANARIES[0], "prenom": CANARIES[1], "date_naissance": 7000, "bu": "R&D",
         "date_embauche": 18000, "salaire_brut": CANARIES[2], "type_contrat": "CDI", "jours_cp": 25,
@@ -104,7 +105,7 @@ fn canary() -> Value {
 
 /// A statement over Flight, as a client makes it.
 fn asks(flight: &str) {
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let script = "import sys\nfrom adbc_driver_flightsql import dbapi\n\

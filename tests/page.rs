@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::process::Command;
 
+use crate::parts::part;
 use crate::project::{Project, text};
 
 const PASSWORD: &str = "correct horse battery";
 
 #[test]
 fn the_page_is_accessible_quick_and_live_in_a_real_browser() {
-    // `tests/run` installs both; it names what it could not.
     let (Some(modules), Some(chromium)) = (
-        std::env::var_os("SPORTLAKE_TEST_NODE_MODULES"),
-        std::env::var_os("SPORTLAKE_TEST_CHROMIUM"),
+        part("SPORTLAKE_TEST_NODE_MODULES"),
+        part("SPORTLAKE_TEST_CHROMIUM"),
     ) else {
         return;
     };

@@ -15,6 +15,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::parts::part;
 use crate::project::{Project, text};
 use model::Model;
 
@@ -41,7 +42,7 @@ fn the_report_is_true_to_gold() {
         Vec::<String>::new()
     );
 
-    if let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") {
+    if let Some(python) = part("SPORTLAKE_TEST_PYTHON") {
         let tables: BTreeMap<&str, BTreeMap<&str, &str>> = model
             .tables
             .values()
@@ -143,8 +144,7 @@ fn what_is_renamed_is_found() {
 
 #[test]
 fn every_text_is_read_by_its_own_parser() {
-    // `tests/run` installs the parsers; it names them as skipped where it could not.
-    let Some(modules) = std::env::var_os("SPORTLAKE_TEST_NODE_MODULES") else {
+    let Some(modules) = part("SPORTLAKE_TEST_NODE_MODULES") else {
         return;
     };
     let model = Model::read(&definition());

@@ -1,10 +1,8 @@
 //! A user's project in a folder of its own, driven with the real binary.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -12,6 +10,8 @@ use changes::KafkaConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 
 /// Generous: an unoptimised program beside other tests on two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -185,6 +185,11 @@ impl Running {
         kill(Pid::from_raw(pid), signal).expect("signalled");
     }
 
+    /// Whether it has not ended yet, by itself or by a signal.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
     /// As a power loss of the process: no handler runs.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
@@ -233,17 +238,9 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// An address that was free a moment ago, outside the ports that systems give to clients: nobody takes it while the
-/// program is down between two starts, not even a client that looks for it there.
+/// An address for a server that may be down between two starts.
 pub(crate) fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let process = u16::try_from(std::process::id() % 10_000).expect("small");
-    loop {
-        let port = 20_000 + (process + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().expect("bound").to_string();
-        }
-    }
+    format!("127.0.0.1:{}", free_port())
 }
 
 fn copy(from: &Path, to: &Path) {

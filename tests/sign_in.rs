@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::parts::part;
 use crate::project::{PATIENCE, Project, text};
 
 const PASSWORD: &str = "correct horse battery";
@@ -82,7 +83,7 @@ pub(crate) fn a_manager_sees_no_salary(project: &Project, flight: &str, bu: &str
         text(&salary.stderr)
     );
 
-    let Some(python) = std::env::var_os("SPORTLAKE_TEST_PYTHON") else {
+    let Some(python) = part("SPORTLAKE_TEST_PYTHON") else {
         return;
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/sign_in.py");

@@ -1,6 +1,7 @@
 //! What gold must hold, computed from the topics by `oracle.py`, beside what gold holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
+use crate::parts::part;
 use crate::project::{PATIENCE, Project, text};
 
 pub(crate) const TABLES: [&str; 4] = [
@@ -89,41 +91,50 @@ const GOLD: [(&str, &[&str]); 6] = [
 type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
 
 /// Rows of the gold tables, one text a row, sorted.
-type Gold = BTreeMap<&'static str, Vec<String>>;
+pub(crate) type Gold = BTreeMap<&'static str, Vec<String>>;
 
 /// One epoch, as readers see it.
-struct Seen {
-    manifest: Value,
-    gold: Gold,
+pub(crate) struct Seen {
+    pub(crate) manifest: Value,
+    pub(crate) gold: Gold,
     /// The last offset that bronze holds.
     offsets: Offsets,
 }
 
-/// The broker of a project's `up`.
-pub(crate) struct Truth<'a> {
+/// The topics of a project, and what it makes of them.
+pub(crate) struct Topics<'a> {
     project: &'a Project,
     kafka: KafkaConfig,
-    python: String,
+}
+
+/// Them beside the oracle.
+pub(crate) struct Truth<'a> {
+    topics: Topics<'a>,
+    python: OsString,
 }
 
 impl<'a> Truth<'a> {
     /// None where there is no Python with the oracle's packages.
     pub(crate) fn new(project: &'a Project, kafka: &KafkaConfig) -> Option<Self> {
         Some(Self {
-            project,
-            kafka: kafka.clone(),
-            python: std::env::var("SPORTLAKE_TEST_PYTHON").ok()?,
+            topics: Topics::new(project, kafka),
+            python: part("SPORTLAKE_TEST_PYTHON")?,
         })
+    }
+
+    #[track_caller]
+    pub(crate) fn await_topics(&self) {
+        self.topics.await_them();
     }
 
     /// Waits for an epoch with everything that the topics hold at the time of the call, and compares its gold with the
     /// oracle's. With `as_imported`, employees and sports must be those of the sample workbooks.
     #[track_caller]
     pub(crate) fn check(&self, as_imported: bool) -> Value {
-        let seen = self.settled();
+        let seen = self.topics.settled();
         let folder = tempfile::tempdir().expect("a folder");
         let (events, offsets) = (folder.path().join("events"), folder.path().join("offsets"));
-        std::fs::write(&events, self.dump()).expect("written");
+        std::fs::write(&events, self.topics.dump()).expect("written");
         std::fs::write(&offsets, json!(seen.offsets).to_string()).expect("written");
         // A table that reads the clock has the time of its files, or of the turn that found it unchanged.
         let tables = GOLD.iter();
@@ -138,17 +149,7 @@ impl<'a> Truth<'a> {
             .iter()
             .map(|now| self.oracle(&events, now, &offsets, as_imported))
             .collect();
-        for (table, _) in GOLD {
-            let differences = expected
-                .iter()
-                .map(|expected| difference(&seen.gold[table], &expected[table]));
-            let least = differences.min_by_key(String::len).unwrap_or_default();
-            assert_eq!(
-                least, "",
-                "gold.{table} of epoch {} is not what the rules give",
-                seen.manifest["epoch"]
-            );
-        }
+        seen.is_one_of(&expected);
         seen.manifest
     }
 
@@ -169,22 +170,63 @@ impl<'a> Truth<'a> {
         }
         let output = command.output().expect("Python runs");
         assert!(output.status.success(), "{}", text(&output.stderr));
-        let rows: Value = serde_json::from_slice(&output.stdout).expect("rows");
-        let table = |(table, columns): &(&'static str, &[&str])| {
-            let rows = rows[*table].as_array().expect("rows");
-            let texts = rows.iter().map(|row| {
-                assert_eq!(row.as_object().map(|row| row.len()), Some(columns.len()));
-                row_text(columns, |column| cell_text(&row[column]))
-            });
-            let mut texts: Vec<String> = texts.collect();
-            texts.sort();
-            (*table, texts)
-        };
-        GOLD.iter().map(table).collect()
+        gold(&serde_json::from_slice(&output.stdout).expect("rows"))
+    }
+}
+
+/// The gold tables as an oracle says them, `{table: [row]}`.
+#[track_caller]
+pub(crate) fn gold(rows: &Value) -> Gold {
+    let table = |(table, columns): &(&'static str, &[&str])| {
+        let rows = rows[*table].as_array().expect("rows");
+        let texts = rows.iter().map(|row| {
+            assert_eq!(row.as_object().map(|row| row.len()), Some(columns.len()));
+            row_text(columns, |column| cell_text(&row[column]))
+        });
+        let mut texts: Vec<String> = texts.collect();
+        texts.sort();
+        (*table, texts)
+    };
+    GOLD.iter().map(table).collect()
+}
+
+impl Seen {
+    /// Messages of all topics, in bronze.
+    pub(crate) fn messages(&self) -> i64 {
+        let ends = self.offsets.values().flat_map(BTreeMap::values);
+        ends.map(|last| last + 1).sum()
     }
 
+    /// Every gold table is as one of the oracles' answers has it.
     #[track_caller]
-    fn settled(&self) -> Seen {
+    pub(crate) fn is_one_of(&self, expected: &[Gold]) {
+        for (table, _) in GOLD {
+            let differences = expected
+                .iter()
+                .map(|expected| difference(&self.gold[table], &expected[table]));
+            let least = differences.min_by_key(String::len).unwrap_or_default();
+            assert_eq!(
+                least, "",
+                "gold.{table} of epoch {} is not what the rules give",
+                self.manifest["epoch"]
+            );
+        }
+    }
+}
+
+impl<'a> Topics<'a> {
+    pub(crate) fn new(project: &'a Project, kafka: &KafkaConfig) -> Self {
+        let kafka = kafka.clone();
+        Self { project, kafka }
+    }
+
+    fn topic(&self, table: &str) -> String {
+        format!("{}.public.{table}", self.kafka.prefix)
+    }
+
+    /// Waits for an epoch with everything that the topics hold at the time of the call.
+    #[track_caller]
+    pub(crate) fn settled(&self) -> Seen {
         let ends = self.ends();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -268,13 +310,13 @@ impl<'a> Truth<'a> {
 
     /// Waits until the sources have made their topics.
     #[track_caller]
-    pub(crate) fn await_topics(&self) {
+    pub(crate) fn await_them(&self) {
         let consumer = self.consumer();
         let deadline = Instant::now() + PATIENCE;
         let exist = || {
             let metadata = consumer.fetch_metadata(None, PATIENCE).ok()?;
             let topics = metadata.topics().iter();
-            let ours = topics.filter(|topic| topic.name().starts_with("sportsdata.public."));
+            let ours = topics.filter(|topic| topic.name().starts_with(&self.topic("")));
             (ours.count() == TABLES.len()).then_some(())
         };
         while exist().is_none() {
@@ -292,7 +334,7 @@ impl<'a> Truth<'a> {
         let consumer = self.consumer();
         let mut ends = Offsets::new();
         for table in TABLES {
-            let topic = format!("sportsdata.public.{table}");
+            let topic = self.topic(table);
             let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE);
             let metadata = metadata.expect("the broker answers");
             for partition in metadata.topics()[0].partitions() {
@@ -316,7 +358,7 @@ impl<'a> Truth<'a> {
         let mut assignment = TopicPartitionList::new();
         for (table, partitions) in &ends {
             for partition in partitions.keys() {
-                let topic = format!("sportsdata.public.{table}");
+                let topic = self.topic(table);
                 assignment
                     .add_partition_offset(&topic, *partition, Offset::Beginning)
                     .expect("assigned");
@@ -400,7 +442,7 @@ fn lagging(manifest: &Value) -> Option<String> {
     tables.find(|table| !is_coherent(manifest, table))
 }
 
-fn cell_text(cell: &Value) -> Option<String> {
+pub(crate) fn cell_text(cell: &Value) -> Option<String> {
     match cell {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -409,7 +451,7 @@ fn cell_text(cell: &Value) -> Option<String> {
 }
 
 /// A row as one text; kilometres and hours to the sixth digit, which is a millimetre.
-fn row_text(columns: &[&str], mut cell: impl FnMut(&str) -> Option<String>) -> String {
+pub(crate) fn row_text(columns: &[&str], mut cell: impl FnMut(&str) -> Option<String>) -> String {
     let cells = columns.iter().map(|column| {
         let text = cell(column).unwrap_or_else(|| "NULL".to_owned());
         match text.parse::<f64>() {
@@ -424,7 +466,7 @@ fn row_text(columns: &[&str], mut cell: impl FnMut(&str) -> Option<String>) -> S
 }
 
 /// The first rows that only one side has.
-fn difference(found: &[String], expected: &[String]) -> String {
+pub(crate) fn difference(found: &[String], expected: &[String]) -> String {
     let mut text = String::new();
     if found.len() != expected.len() {
         let _ = writeln!(text, "{} rows, {} expected", found.len(), expected.len());

@@ -22,6 +22,8 @@ pub struct HttpConfig {
     pub max_followers: usize,
     /// Exports that may run at once; others are told to come back.
     pub max_exports: usize,
+    /// Seconds for which whoever exports may read nothing of it, before the export is ended.
+    pub unread_seconds: u64,
     /// How long requests in flight may take once the process is asked to stop.
     #[serde(skip)]
     pub grace: Duration,
@@ -37,6 +39,7 @@ impl Default for HttpConfig {
             page_seconds: 30,
             max_followers: 64,
             max_exports: 4,
+            unread_seconds: 60,
             grace: Duration::from_secs(1),
         }
     }
@@ -51,6 +54,7 @@ impl HttpConfig {
         for (name, value) in [
             ("session_hours", u64::from(self.session_hours)),
             ("page_seconds", self.page_seconds),
+            ("unread_seconds", self.unread_seconds),
         ] {
             if value == 0 {
                 return Err(Error::invalid(format!("http.{name} is 0"))
@@ -81,6 +85,10 @@ impl HttpConfig {
 
     pub(crate) fn lifetime(&self) -> Duration {
         Duration::from_secs(u64::from(self.session_hours) * 60 * 60)
+    }
+
+    pub(crate) fn unread(&self) -> Duration {
+        Duration::from_secs(self.unread_seconds)
     }
 
     pub(crate) fn patience(&self) -> Duration {

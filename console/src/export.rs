@@ -1,30 +1,27 @@
 //! Tables as files, under the visitor's policies, in a bounded number of places.
 
-use std::sync::Arc;
+mod body;
+mod places;
 
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use engine::{Error, ErrorKind, Result, TableName};
+use bytes::Bytes;
+use engine::{EpochHold, Error, ErrorKind, Result, TableName};
 use exports::{CsvOptions, Format};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use maud::{Markup, html};
-use tokio::sync::Semaphore;
+use tracing::Instrument;
 
+pub(crate) use self::places::Exports;
+use self::places::Place;
 use crate::failure;
 use crate::language::Language;
 use crate::rows::Select;
+use crate::traces::Export;
 use crate::visit::Visit;
-
-/// Who exports at this moment.
-pub(crate) struct Exports(Arc<Semaphore>);
-
-impl Exports {
-    pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
-    }
-}
 
 /// An error of the rows, or of their way into a file.
 struct Fault(Error);
@@ -45,6 +42,8 @@ impl From<exports::Error> for Fault {
     }
 }
 
+type Chunks = BoxStream<'static, Result<Bytes, Fault>>;
+
 /// `/export/gold.eligibilites.csv`
 pub(crate) async fn file(visit: Visit, Path(name): Path<String>) -> Response {
     match Box::pin(made(&visit, &name)).await {
@@ -56,34 +55,50 @@ pub(crate) async fn file(visit: Visit, Path(name): Path<String>) -> Response {
 /// What goes wrong before the first bytes is an answer of its own; later it breaks the answer off.
 async fn made(visit: &Visit, name: &str) -> Result<Response> {
     let (table, format) = asked(visit, name)?;
-    let place = visit.site.exports.0.clone().try_acquire_owned();
-    let place = place.map_err(|_| {
-        Error::new(ErrorKind::ResourceExhausted, "too many exports run already")
-            .hint("Try again in a few seconds; http.max_exports says how many may run at once.")
-    })?;
-    let session = visit.site.desk.session(&visit.visitor.principal).await?;
-    if session.info(&table).is_none() {
-        return Err(unknown());
-    }
-    let hold = visit.site.desk.reader().hold(session.epoch());
-    let answer = Select::all(&table).answer(visit, &session).await?;
-    let batches = answer.batches.map_err(Fault);
-    let mut chunks = Box::pin(exports::chunks(batches, answer.schema, format));
-    let first = chunks.next().await.transpose().map_err(|fault| fault.0)?;
-    let first = stream::iter(first.map(Ok));
-    let bytes = first.chain(chunks).map(move |bytes| {
-        let _held_until_the_last_byte = (&place, &hold);
-        bytes.map_err(|fault: Fault| {
-            tracing::warn!(error = %fault.0, "an export broke off");
-            std::io::Error::other("the export broke off")
-        })
-    });
+    let traced = Export::begin(&table, format.extension());
+    let span = traced.span();
+    let begun = begun(visit, table, format, traced);
+    Box::pin(begun).instrument(span).await
+}
+
+async fn begun(
+    visit: &Visit,
+    table: TableName,
+    format: Format,
+    mut traced: Export,
+) -> Result<Response> {
+    let first = Box::pin(first(visit, &table, format)).await;
+    let (kept, first, rest) = first.inspect_err(|error| traced.failed(error))?;
+    let chunks = stream::iter(first.map(Ok)).chain(rest.map_err(|fault| fault.0));
+    let bytes = body::body(chunks, kept, visit.site.config.unread(), traced);
     let named = format!("attachment; filename=\"{table}.{}\"", format.extension());
     let headers = [
         (header::CONTENT_TYPE, format.media_type().to_owned()),
         (header::CONTENT_DISPOSITION, named),
     ];
     Ok((headers, Body::from_stream(bytes)).into_response())
+}
+
+/// What an export holds until its last byte, its first bytes and those that follow.
+async fn first(
+    visit: &Visit,
+    table: &TableName,
+    format: Format,
+) -> Result<((Place, EpochHold), Option<Bytes>, Chunks)> {
+    let (site, principal) = (&visit.site, &visit.visitor.principal);
+    let place = site
+        .exports
+        .enter(principal.name(), site.desk.has_users())?;
+    let session = site.desk.session(principal).await?;
+    if session.info(table).is_none() {
+        return Err(unknown());
+    }
+    let hold = site.desk.reader().hold(session.epoch());
+    let answer = Select::all(table).answer(visit, &session).await?;
+    let batches = answer.batches.map_err(Fault);
+    let mut chunks: Chunks = Box::pin(exports::chunks(batches, answer.schema, format));
+    let first = chunks.next().await.transpose().map_err(|fault| fault.0)?;
+    Ok(((place, hold), first, chunks))
 }
 
 fn asked(visit: &Visit, name: &str) -> Result<(TableName, Format)> {

@@ -20,6 +20,7 @@ mod quality;
 mod queries;
 mod routes;
 mod rows;
+mod traces;
 mod visit;
 mod why;
 

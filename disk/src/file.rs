@@ -1,7 +1,7 @@
 use std::fs;
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +32,16 @@ impl File {
         take(path, Operation::Create, || {
             let mut options = fs::File::options();
             let options = options.read(true).write(true).create(true).truncate(true);
+            Self::opened(path, options)
+        })
+    }
+
+    /// A new file that nobody but its owner may read or write, whatever the process grants by default. One that has that
+    /// name already is somebody else's.
+    pub fn create_private(path: &Path) -> io::Result<Self> {
+        take(path, Operation::Create, || {
+            let mut options = fs::File::options();
+            let options = options.read(true).write(true).create_new(true).mode(0o600);
             Self::opened(path, options)
         })
     }

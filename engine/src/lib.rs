@@ -48,6 +48,7 @@ mod sql_type;
 mod statement;
 mod store;
 mod system;
+mod traces;
 pub mod trial;
 mod upkeep;
 mod validate;

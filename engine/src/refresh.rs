@@ -38,7 +38,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{Instrument, Span, debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
 pub(crate) use self::fold::fold_statement;
@@ -70,6 +70,7 @@ use crate::project::CheckedProject;
 use crate::requests::Requests;
 use crate::session::{Sessions, SourceConfig};
 use crate::snapshots::Snapshots;
+use crate::traces;
 use crate::upkeep::{Ledger, UpkeepConfig};
 
 /// `[sql]` of the configuration.
@@ -357,10 +358,29 @@ impl Refresher {
         self.finish(intent, &project, edit, started).await
     }
 
+    /// Makes an epoch that was declared, and publishes it.
     async fn finish(
         &mut self,
         intent: Intent,
         project: &Arc<CheckedProject>,
+        edit: Option<Edit>,
+        started: Instant,
+    ) -> Result<Turn> {
+        let span = traces::epoch(intent.epoch);
+        let making = self.make(intent, project, edit, started);
+        let made = Box::pin(making).instrument(span.clone()).await;
+        match &made {
+            Ok(Turn::Published(_)) => traces::ended(&span, "published"),
+            Ok(Turn::Quiet) => traces::ended(&span, "unchanged"),
+            Err(error) => traces::failed(&span, error),
+        }
+        made
+    }
+
+    async fn make(
+        &mut self,
+        intent: Intent,
+        project: &CheckedProject,
         edit: Option<Edit>,
         started: Instant,
     ) -> Result<Turn> {
@@ -385,7 +405,9 @@ impl Refresher {
         };
         self.lease.verify()?;
         let manifest = Arc::new(manifest);
-        self.epochs.publish(&manifest).await?;
+        Span::current().record("tables", built.rebuilt.len());
+        let publishing = self.epochs.publish(&manifest);
+        publishing.instrument(traces::publish(intent.epoch)).await?;
         let before = self.newest.clone();
         let turn = self.take_up(manifest.clone());
         self.project.publish(project.clone());

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use opentelemetry::context::FutureExt;
 use tonic::Request;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -12,7 +13,7 @@ use tonic::server::NamedService;
 
 use crate::connection::Peer;
 use crate::session::{Caller, Sessions};
-use crate::{errors, metrics};
+use crate::{errors, metrics, traces};
 
 /// A service that is asked only in the name of somebody. Every path goes through here, one that does not exist too.
 #[derive(Clone)]
@@ -57,7 +58,8 @@ where
             match sessions.authenticate(&headers, &peer).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
-                    service.call(request).await
+                    let trace = traces::of_caller(request.headers());
+                    service.call(request).with_context(trace).await
                 }
                 Err(error) => {
                     let status = errors::status(error);

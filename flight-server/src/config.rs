@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::admission::Room;
 use crate::limits::RoleLimits;
 use crate::ticket::TicketKey;
-use crate::tls::TlsFiles;
+use crate::tls::{Tls, TlsFiles};
 
 /// No time is longer: ten years.
 const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
@@ -209,6 +209,18 @@ impl FlightConfig {
             format!("flight.listen {ip} is reached by other machines, and {lacking}"),
         )
         .hint("Add users with `sportlake user add` and set flight.tls_certificate, or listen on 127.0.0.1; flight.insecure = true overrides."))
+    }
+
+    /// Whether connections are encrypted, with files that can be used.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for files that are no certificate and key that belong together, `PermissionDenied` for a key that
+    /// others may read.
+    pub fn check_tls(&self) -> Result<bool> {
+        match self.tls()? {
+            Some(files) => Tls::open(files).map(|_| true),
+            None => Ok(false),
+        }
     }
 
     /// The files of the certificate; none for plain connections.

@@ -33,6 +33,7 @@ mod sql_info;
 mod statement;
 mod ticket;
 mod tls;
+mod traces;
 mod user_file;
 mod wrapper;
 

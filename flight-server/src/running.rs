@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Asked, Audit};
 use crate::metrics::{self, Outcome};
+use crate::traces::{Stage, Stages};
 
 /// Tickets that were cancelled before they were used, remembered at most.
 const CANCELLED_KEPT: usize = 1024;
@@ -100,6 +101,7 @@ pub(crate) struct Query {
 struct Progress {
     admitted: Option<Instant>,
     ended: Option<Ended>,
+    stages: Stages,
 }
 
 struct Ended {
@@ -122,6 +124,8 @@ pub(crate) struct Arrival {
     pub(crate) session: Option<String>,
     pub(crate) epoch: u64,
     pub(crate) memory: StatementMemory,
+    /// The trace of its ticket.
+    pub(crate) trace: String,
 }
 
 impl Running {
@@ -144,6 +148,12 @@ impl Running {
     /// Notes that a ticket is used; one that was cancelled ends at once.
     pub(crate) fn start(&self, arrival: Arrival) -> Run {
         metrics::observe_statements_queued(1);
+        let stages = Stages::begin(
+            arrival.id,
+            &arrival.asked.user,
+            arrival.epoch,
+            &arrival.trace,
+        );
         let query = Arc::new(Query {
             id: arrival.id,
             user: arrival.asked.user.clone(),
@@ -153,7 +163,10 @@ impl Running {
             epoch: arrival.epoch,
             arrived_at: (self.0.clock)().timestamp_micros(),
             arrived: Instant::now(),
-            progress: Mutex::default(),
+            progress: Mutex::new(Progress {
+                stages,
+                ..Progress::default()
+            }),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             memory: arrival.memory,
@@ -305,12 +318,26 @@ impl Query {
 }
 
 impl Run {
+    /// The plan is there, and the statement waits for its turn.
+    pub(crate) fn planned(&self) {
+        self.query.progress.lock().stages.enter(Stage::Queue);
+    }
+
     /// It is the statement's turn.
     pub(crate) fn admitted(&self) {
         let now = Instant::now();
-        self.query.progress.lock().admitted = Some(now);
+        {
+            let mut progress = self.query.progress.lock();
+            progress.admitted = Some(now);
+            progress.stages.enter(Stage::Run);
+        }
         metrics::observe_statements_queued(-1);
         metrics::observe_statement_started(now.duration_since(self.query.arrived));
+    }
+
+    /// Its rows can be read.
+    pub(crate) fn streams(&self) {
+        self.query.progress.lock().stages.enter(Stage::Stream);
     }
 
     pub(crate) fn finished(&self) {
@@ -334,12 +361,15 @@ impl Run {
     /// The first end of a statement is the one that is told.
     fn end(&self, outcome: Outcome, state: QueryState, error: Option<ErrorKind>) {
         let at = Instant::now();
+        let rows = self.query.rows.load(Ordering::Relaxed);
+        let bytes = self.query.bytes.load(Ordering::Relaxed);
         let admitted = {
             let mut progress = self.query.progress.lock();
             if progress.ended.is_some() {
                 return;
             }
             progress.ended = Some(Ended { at, state, error });
+            progress.stages.end(outcome, error, rows, bytes);
             progress.admitted
         };
         let took = at.duration_since(self.query.arrived);
@@ -349,7 +379,6 @@ impl Run {
         }
         metrics::observe_statement(outcome, took);
         let kept = &self.running.0;
-        let rows = self.query.rows.load(Ordering::Relaxed);
         kept.audit
             .ended(&self.asked, Some(rows), took, outcome.label());
         tracing::debug!(?outcome, ?took, "statement ended");
@@ -405,6 +434,7 @@ mod tests {
             session: None,
             epoch: 1,
             memory: engine::Memory::new(1 << 20, 1).share(),
+            trace: String::new(),
         })
     }
 

@@ -15,6 +15,7 @@ use engine::{
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::admission::{Admission, Place};
 use crate::answer::{self, Ends, broken};
@@ -28,7 +29,7 @@ use crate::query_runtime::QueryRuntime;
 use crate::running::{self, Arrival, Cut, Run, Running};
 use crate::session::{Caller, SessionOptions};
 use crate::ticket::{PreparedHandle, Purpose, StatementTicket, TicketKey};
-use crate::{errors, metrics};
+use crate::{errors, metrics, traces};
 
 /// Bytes of the parameters of one execution.
 const LARGEST_PARAMETERS: usize = 1 << 20;
@@ -209,11 +210,20 @@ impl Statements {
         caller: &Caller,
     ) -> Result<(Statement, StatementTicket)> {
         let started = Instant::now();
-        let planned = self.plan(handle, caller, caller.options.epoch).await;
-        planned.inspect_err(|_| {
-            let asked = audited(handle, caller, caller.options.epoch);
-            self.audit.ended(&asked, None, started.elapsed(), "refused");
-        })
+        let span = traces::prepare(caller.principal.name());
+        let planning = self.plan(handle, caller, caller.options.epoch);
+        match planning.instrument(span.clone()).await {
+            Ok((statement, mut ticket)) => {
+                traces::prepared(&span, &mut ticket);
+                Ok((statement, ticket))
+            }
+            Err(error) => {
+                let asked = audited(handle, caller, caller.options.epoch);
+                self.audit.ended(&asked, None, started.elapsed(), "refused");
+                traces::refused(&span, error.kind());
+                Err(error)
+            }
+        }
     }
 
     /// Executes a ticket. Dropping the stream ends the work.
@@ -275,6 +285,7 @@ impl Statements {
             statement,
             epoch,
             id,
+            trace,
         } = ticket;
         let limit = self.limits.of(&caller.principal, caller.options.limits);
         let run = self.running.start(Arrival {
@@ -283,6 +294,7 @@ impl Statements {
             session: caller.session_name(),
             epoch,
             memory: self.reader.memory().share(),
+            trace,
         });
         let started = tokio::select! {
             biased;
@@ -291,6 +303,7 @@ impl Statements {
             started = Box::pin(self.started(&run, &statement, caller, limit)) => started,
         };
         let started = started.inspect_err(|error| run.failed(error.kind()))?;
+        run.streams();
         Ok(Begun {
             run,
             limit,
@@ -318,6 +331,7 @@ impl Statements {
         let (planned, _) = self
             .plan(statement, caller, Some(run.query.epoch()))
             .await?;
+        run.planned();
         let user = caller.principal.name();
         let place = self.admission.enter(user, planned.only_browses()).await?;
         run.admitted();
@@ -413,6 +427,7 @@ impl Statements {
             statement: handle.clone(),
             epoch,
             id: self.running.id(),
+            trace: String::new(),
         }
     }
 

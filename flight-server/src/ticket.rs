@@ -170,6 +170,9 @@ pub(crate) struct StatementTicket {
     /// Tells this execution from others of the same statement.
     #[prost(fixed64, tag = "3")]
     pub(crate) id: u64,
+    /// The trace that its planning is of, as W3C's traceparent; empty without one.
+    #[prost(string, tag = "4")]
+    pub(crate) trace: String,
 }
 
 /// Who somebody is, for as long as it says. Options of a session stay on the server.

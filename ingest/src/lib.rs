@@ -23,6 +23,7 @@ mod replay;
 mod requested;
 mod rows;
 mod topics;
+mod traces;
 mod upkeep;
 mod writer;
 

@@ -8,13 +8,14 @@ use engine::bronze::{BronzeTable, Commit, PartitionOffset};
 use engine::{Error, ErrorKind, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::budget::Reserved;
 use crate::buffer::Cut;
 use crate::error::is_transient;
 use crate::metrics::{self, Committed};
 use crate::progress::Progress;
+use crate::traces;
 use crate::upkeep::Order;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -66,7 +67,11 @@ impl Writer {
             };
             let started = Instant::now();
             let moves_offsets = !flush.cut.offsets.is_empty();
-            self.commit(&mut flush.cut).await?;
+            let cut = &mut flush.cut;
+            let span = traces::commit(self.topic.table(), rows(cut), cut.bytes, cut.poison);
+            let committing = self.commit(cut).instrument(span.clone()).await;
+            committing.inspect_err(|_| traces::failed(&span))?;
+            drop(span);
             if moves_offsets {
                 self.progress.advance(&self.topic, &flush.cut.offsets);
             }
@@ -90,10 +95,13 @@ impl Writer {
     async fn commit(&mut self, cut: &mut Cut) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         let mut failed = false;
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             let last = self.shutdown.is_cancelled();
             match self.attempt(cut, failed).await {
                 Ok(commit) => {
+                    traces::attempts(attempts);
                     self.report(commit.as_ref(), cut, failed);
                     return Ok(());
                 }

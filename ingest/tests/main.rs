@@ -1,5 +1,5 @@
 //! Ingest end to end: a real client, the embedded broker on a socket, a lake on disk.
-//! With `SPORTLAKE_TEST_KAFKA`, the folder of its jars, with a real broker too.
+//! A real broker too: `SPORTLAKE_TEST_KAFKA` names the folder of its jars.
 
 mod bad_messages;
 mod clusters;
@@ -12,6 +12,10 @@ mod interruptions;
 #[path = "../../sources/tests/cdc/java.rs"]
 mod java;
 mod offsets;
+#[path = "../../tests/parts.rs"]
+mod parts;
+#[path = "../../tests/ports.rs"]
+mod ports;
 mod reading;
 mod real_kafka;
 mod replay;

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::config::NotifyConfig;
 use crate::journal::{Dead, Entry, Intent};
@@ -16,6 +16,7 @@ use crate::run::Show;
 use crate::slack::{Slack, Verdict};
 use crate::store::Store;
 use crate::teller::Message;
+use crate::traces;
 
 /// Longest pause after a failed call that named none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -169,7 +170,12 @@ impl Courier {
 
     async fn call(&mut self, intent: &Intent) -> Result<Verdict, Error> {
         match &mut self.way {
-            Way::Slack(slack, _) => Ok(slack.post(&intent.text).await),
+            Way::Slack(slack, _) => {
+                let span = traces::call(intent.ids.len());
+                let verdict = slack.post(&intent.text).instrument(span.clone()).await;
+                traces::answered(&span, &verdict);
+                Ok(verdict)
+            }
             Way::Shown(show) => {
                 let message = Message {
                     text: intent.text.clone(),

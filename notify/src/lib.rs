@@ -21,6 +21,7 @@ mod sieve;
 mod slack;
 mod store;
 mod teller;
+mod traces;
 
 pub use config::{Destination, InDoubt, NotifyConfig, Secret};
 pub use journal::{Dead, dead_letters};

@@ -18,6 +18,7 @@ mod state;
 mod stream;
 mod table;
 mod text;
+mod traces;
 
 pub use capture::{Action, CdcOptions, Plan, PlannedTable, Progress, Report, plan, run};
 pub use config::{CdcConfig, Enabled};

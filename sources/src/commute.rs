@@ -7,6 +7,7 @@
 mod cache;
 mod communes;
 mod config;
+mod database;
 mod estimate;
 mod inquiry;
 mod judgement;
@@ -16,6 +17,7 @@ mod survey;
 
 pub use communes::{Commune, Communes};
 pub use config::{CommuteConfig, Key, ProviderName};
+pub use database::measure_into;
 pub use estimate::{DETOUR_FACTOR, Estimate, Flag, OFFICE, Position, SOURCE, estimate};
 pub use measure::{MeasureOptions, MeasureReport, Measured, Progress, measure};
 

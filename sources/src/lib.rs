@@ -6,6 +6,7 @@ pub mod broker;
 pub mod cdc;
 mod changelog;
 pub mod commute;
+mod database;
 mod diff;
 pub mod generator;
 pub mod hr;

@@ -89,15 +89,20 @@ pub struct Answering {
 /// # Errors
 /// What [`diagnose`] says of brokers that do not answer, or do not let this client in.
 pub async fn answering(kafka: &KafkaConfig) -> Result<Answering> {
-    let asked = kafka.clone();
-    if let Some(error) = blocking(move || Ok(diagnose(&asked))).await? {
-        return Err(error);
-    }
-    let seen = Cluster::connect(kafka)?.look().await?;
+    let seen = asked(kafka).await?;
     Ok(Answering {
         brokers: seen.brokers,
         topics: seen.topics.len(),
     })
+}
+
+/// What the cluster has; sooner than by a client that waits for brokers to come.
+pub(crate) async fn asked(kafka: &KafkaConfig) -> Result<Seen> {
+    let asked = kafka.clone();
+    if let Some(error) = blocking(move || Ok(diagnose(&asked))).await? {
+        return Err(error);
+    }
+    Cluster::connect(kafka)?.look().await
 }
 
 /// Creates the topics of the embedded sources that do not exist.
@@ -120,6 +125,22 @@ pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
     }
 }
 
+/// The topics that do not exist; an error where they may not be created.
+pub(crate) fn missing(seen: &Seen, names: Vec<String>, create: bool) -> Result<BTreeSet<String>> {
+    let missing: BTreeSet<String> = names
+        .into_iter()
+        .filter(|name| !seen.topics.contains_key(name))
+        .collect();
+    match missing.first() {
+        Some(first) if !create => {
+            let message = format!("there is no topic \"{first}\"");
+            Err(Error::new(ErrorKind::NotFound, message)
+                .hint("Create it on the brokers, or set cdc.create_topics = true."))
+        }
+        _ => Ok(missing),
+    }
+}
+
 /// Creates the topics that do not exist, with as many partitions as the brokers choose, or says which are missing.
 pub(crate) async fn ensure_named(
     cluster: &Cluster,
@@ -127,19 +148,9 @@ pub(crate) async fn ensure_named(
     names: Vec<String>,
     create: bool,
 ) -> Result<()> {
-    let missing: BTreeSet<String> = names
-        .into_iter()
-        .filter(|name| !seen.topics.contains_key(name))
-        .collect();
-    let Some(first) = missing.first() else {
+    let missing = missing(seen, names, create)?;
+    if missing.is_empty() {
         return Ok(());
-    };
-    if !create {
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            format!("there is no topic \"{first}\""),
-        )
-        .hint("Create it on the brokers, or set cdc.create_topics = true."));
     }
     let of_the_broker = -1;
     let topics: Vec<NewTopic<'_>> = missing

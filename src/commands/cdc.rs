@@ -23,7 +23,7 @@ pub(crate) struct Command {
     #[arg(long)]
     new_generation: bool,
 
-    /// Change nothing, only say what a start would do
+    /// Change nothing, only say what a start would do, once the database and the brokers have let us in
     #[arg(long)]
     dry_run: bool,
 
@@ -44,10 +44,10 @@ impl Command {
             new_generation: self.new_generation,
         };
         if self.dry_run {
-            let (kafka, config) = (&context.config.kafka, &context.config.cdc);
-            let clock = &context.clock;
+            let kafka = context.config.kafka.with_secrets()?;
+            let (config, clock) = (&context.config.cdc, &context.clock);
             let planning =
-                async { anyhow::Ok(cdc::plan(kafka, &address, config, options, clock).await?) };
+                async { anyhow::Ok(cdc::plan(&kafka, &address, config, options, clock).await?) };
             let plan = context.shutdown.or_cancelled(planning).await?;
             self.print(&plan)?;
             return Ok(ExitCode::SUCCESS);

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use changes::{Error, ErrorKind};
+use changes::Error;
 use clap::{Args, ValueEnum};
 use sources::commute::{
     self, CommuteConfig, Key, MeasureOptions, MeasureReport, Measured, Progress, ProviderName,
@@ -18,7 +18,7 @@ const ORS_KEY: &str = "ORS_API_KEY";
 /// Keys are one line.
 const LONGEST_KEY: u64 = 4096;
 
-/// Measure how far employees live from the office, where an address or a mode is new
+/// Measure how far employees live from the office, where an address or a mode is new: into source.postgres where one is configured, else into the topics
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -34,7 +34,7 @@ pub(crate) struct Command {
     #[arg(long)]
     again: bool,
 
-    /// Ask nobody and publish nothing, only say what would be done
+    /// Ask nobody and write nothing, only say what would be done
     #[arg(long)]
     dry_run: bool,
 
@@ -72,9 +72,6 @@ impl Command {
     }
 
     async fn measure(&self, context: &Context) -> anyhow::Result<MeasureReport> {
-        if context.config.database.postgres()?.is_some() {
-            return Err(of_the_database().into());
-        }
         let mut config = context.config.commute.clone();
         config.provider = self.provider.map_or(config.provider, ProviderName::from);
         let key = key(&config)?;
@@ -82,16 +79,25 @@ impl Command {
             dry_run: self.dry_run,
             retry_flagged: self.again,
         };
-        let report = with_kafka(context, async |kafka| {
-            if !self.dry_run {
-                sources::topics::ensure(&kafka).await?;
+        let clock = context.clock.clone();
+        // A database that is configured is the source: its capture tells the topics.
+        let report = match context.config.database.postgres()? {
+            Some(address) => {
+                let report = commute::measure_into(&address, &config, key, options, clock, tell);
+                Box::pin(report).await.map_err(anyhow::Error::from)
             }
-            let lsn = lsn(&context.config)?;
-            let clock = context.clock.clone();
-            let report = commute::measure(&kafka, &lsn, &config, key, options, clock, tell);
-            Ok(Box::pin(report).await?)
-        })
-        .await;
+            None => {
+                with_kafka(context, async |kafka| {
+                    if !self.dry_run {
+                        sources::topics::ensure(&kafka).await?;
+                    }
+                    let lsn = lsn(&context.config)?;
+                    let report = commute::measure(&kafka, &lsn, &config, key, options, clock, tell);
+                    Ok(Box::pin(report).await?)
+                })
+                .await
+            }
+        };
         output::end_progress();
         report
     }
@@ -115,23 +121,15 @@ impl Command {
         let (asked, unchanged, deleted) = (report.asked, report.unchanged, report.deleted);
         output::note(&if self.dry_run {
             format!(
-                "dry run: {asked} addresses to ask about, {changed} distances known to change, nothing published"
+                "dry run: {asked} addresses to ask about, {changed} distances known to change, nothing written"
             )
         } else {
             format!(
-                "{asked} addresses asked about, {changed} distances published{flagged}, {unchanged} unchanged, {deleted} deleted"
+                "{asked} addresses asked about, {changed} distances written{flagged}, {unchanged} unchanged, {deleted} deleted"
             )
         });
         Ok(())
     }
-}
-
-/// Two writers of one topic would take turns to overwrite each other.
-fn of_the_database() -> Error {
-    let message = "with source.postgres the distances come from its table commute_distances";
-    Error::new(ErrorKind::Unsupported, message).hint(
-        "Import the employees with `sportlake hr import`, which estimates the distances, or write them to that table.",
-    )
 }
 
 fn row(measured: &Measured) -> Vec<String> {
@@ -155,7 +153,7 @@ fn tell(progress: Progress) {
 }
 
 /// The provider's key, from a file or the environment.
-fn key(config: &CommuteConfig) -> anyhow::Result<Option<Key>> {
+pub(super) fn key(config: &CommuteConfig) -> anyhow::Result<Option<Key>> {
     let variable = match config.provider {
         ProviderName::Estimate => return Ok(None),
         ProviderName::Google => GOOGLE_KEY,

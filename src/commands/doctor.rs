@@ -1,6 +1,8 @@
+mod certificates;
 mod endpoints;
 mod folders;
 mod lake;
+mod secrets;
 
 use std::process::ExitCode;
 
@@ -48,19 +50,35 @@ async fn examine(context: &Context) -> anyhow::Result<Vec<Finding>> {
     config.notify.validate()?;
     config.cdc.validate()?;
     config.commute.validate()?;
-    let database = config.database.postgres()?;
+    let database = secret(config.database.postgres())?;
     let mut findings = vec![
         Finding::ok("program", concat!("sportlake ", env!("CARGO_PKG_VERSION"))),
         Finding::ok("configuration", "every key is known and valid"),
     ];
     findings.extend(folders::examine(config));
+    let address = database.as_ref().ok().and_then(Option::as_ref);
+    let now = (context.clock)();
+    findings.extend(certificates::examine(config, address, now));
     findings.push(endpoints::kafka(config).await);
-    if let Some(address) = database {
-        findings.extend(endpoints::postgres(&address, &context.clock).await);
+    match &database {
+        Ok(None) => {}
+        Ok(Some(address)) => {
+            findings.extend(endpoints::postgres(address, &context.clock).await);
+        }
+        Err(unread) => findings.push(Finding::failed("source.postgres", unread)),
     }
+    findings.extend(secrets::examine(config));
     findings.extend(endpoints::listening(config).await?);
     findings.extend(lake::examine(context).await);
     Ok(findings)
+}
+
+/// A secret that is in no file here is a finding; a configuration that cannot work is refused as everywhere.
+fn secret<T>(read: changes::Result<T>) -> changes::Result<changes::Result<T>> {
+    match read {
+        Err(error) if error.kind() == changes::ErrorKind::InvalidRequest => Err(error),
+        read => Ok(read),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

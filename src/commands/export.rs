@@ -6,6 +6,8 @@ use clap::{ArgGroup, Args, ValueEnum};
 use engine::{Error, TableName};
 use exports::{CsvOptions, Format, Separator};
 use futures::StreamExt;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 use super::Context;
 use super::query::statement;
@@ -107,6 +109,14 @@ impl Command {
         let session = Box::pin(reader.session_of(manifest, &principal)).await?;
         let epoch = session.epoch();
         let (out, dry_run) = (self.out, self.dry_run);
+        let span = info_span!(
+            target: "trace",
+            "export",
+            format = format.extension(),
+            epoch,
+            rows = Empty,
+            otel.status_code = Empty,
+        );
         let writing = async {
             let statement = session.prepare(&sql).await?;
             let schema = statement.schema();
@@ -126,11 +136,16 @@ impl Command {
             });
             let chunks = exports::chunks(batches, schema, format);
             out.fill(chunks).await?;
+            Span::current().record("rows", rows);
             let noun = if rows == 1 { "row" } else { "rows" };
             output::note(&format!("{rows} {noun} of epoch {epoch} written to {out}"));
             Ok(())
         };
-        context.reading(&reader, epoch, Box::pin(writing)).await
+        let writing = Box::pin(writing).instrument(span.clone());
+        let written = context.reading(&reader, epoch, writing).await;
+        written.inspect_err(|_| {
+            span.record("otel.status_code", "ERROR");
+        })
     }
 
     fn format(&self) -> Result<Format, Error> {

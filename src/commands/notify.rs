@@ -169,7 +169,7 @@ impl Role {
 }
 
 /// Where messages go: a webhook or a bot's token, from the environment or a file.
-fn destination(config: &NotifyConfig) -> anyhow::Result<Destination> {
+pub(super) fn destination(config: &NotifyConfig) -> anyhow::Result<Destination> {
     let token = secret(TOKEN, "notify.token_file", &config.token_file)?;
     let webhook = secret(WEBHOOK, "notify.webhook_file", &config.webhook_file)?;
     let destination = match (token, webhook) {

@@ -104,11 +104,11 @@ async fn a_file_holds_what_its_reader_may_see() {
     running.stop().await;
 }
 
-/// Of 200 at once some get their file and all others one clear refusal.
+/// Of a thousand at once some get their file and all others one clear refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn exports_at_once_are_bounded() {
     let running = Running::anonymous().await;
-    let asking = (0..200).map(|_| {
+    let asking = (0..1000).map(|_| {
         let mut browser = running.browser();
         tokio::spawn(async move { browser.get("/export/silver.sport_activities.csv").await })
     });
@@ -125,7 +125,10 @@ async fn exports_at_once_are_bounded() {
             other => panic!("{other}: {}", shown.body),
         }
     }
-    assert!(counted.0 > 0 && counted.0 + counted.1 == 200, "{counted:?}");
+    assert!(
+        counted.0 > 0 && counted.0 + counted.1 == 1000,
+        "{counted:?}"
+    );
     running
         .browser()
         .page("/export/silver.sport_activities.csv")

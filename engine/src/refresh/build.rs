@@ -8,7 +8,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Add;
 use sql_files::TableName;
-use tracing::{error, warn};
+use tracing::{Instrument, error, warn};
 
 use super::Refresher;
 use super::due::{Versions, attempt, inputs_of};
@@ -27,6 +27,7 @@ use crate::masked::masked;
 use crate::project::{CheckedProject, SqlFile};
 use crate::reader::stored_table;
 use crate::session::public_views;
+use crate::traces;
 
 /// Begins the reason of a table that is held because of one it reads.
 const UPSTREAM: &str = "it reads";
@@ -175,65 +176,80 @@ impl Refresher {
             }
             return Ok(None);
         }
-        let kept_rows = last.as_ref().filter(|last| {
-            last.schema.fields() == schema.fields()
-                && self.has_its_rows(file, last, &inputs, intent.now)
-        });
-        let computed_at = kept_rows.map(|last| last.computed_at);
-        let tried = match self.open_writers(file, schema).await {
-            Ok(()) => {
-                let limit = self.limit();
-                let build = async {
-                    let candidate = match kept_rows {
-                        Some(last) => self.recheck(next, intent, file, schema, last).await?,
-                        None => self.candidate(next, intent, file, schema, &inputs).await?,
+        let span = traces::table(intent.epoch, name);
+        let making = async {
+            let kept_rows = last.as_ref().filter(|last| {
+                last.schema.fields() == schema.fields()
+                    && self.has_its_rows(file, last, &inputs, intent.now)
+            });
+            let computed_at = kept_rows.map(|last| last.computed_at);
+            let tried = match self.open_writers(file, schema).await {
+                Ok(()) => {
+                    let limit = self.limit();
+                    let build = async {
+                        let candidate = match kept_rows {
+                            Some(last) => self.recheck(next, intent, file, schema, last).await?,
+                            None => self.candidate(next, intent, file, schema, &inputs).await?,
+                        };
+                        let verdict = self.judge(file, &candidate, last.as_ref(), intent.now);
+                        let verdict = verdict.await?;
+                        Ok((candidate, verdict))
                     };
-                    let verdict = self.judge(file, &candidate, last.as_ref(), intent.now);
-                    let verdict = verdict.await?;
-                    Ok((candidate, verdict))
-                };
-                Box::pin(within(limit, watch, build)).await
+                    Box::pin(within(limit, watch, build)).await
+                }
+                Err(error) => Err(error),
+            };
+            let (candidate, mut verdict) = match tried {
+                Ok(tried) => tried,
+                Err(error) => {
+                    traces::ended(&span, "held");
+                    return self.held(next, intent, file, &attempt, error).await;
+                }
+            };
+            let checks = std::mem::take(&mut verdict.checks);
+            if let Some(reason) = verdict.failure {
+                self.discard(name, &candidate).await?;
+                self.found_same.insert(name.clone(), intent.now);
+                traces::ended(&span, "held");
+                hold(next, file, &attempt, reason);
+                return Ok(Some(checks));
             }
-            Err(error) => Err(error),
-        };
-        let (candidate, mut verdict) = match tried {
-            Ok(tried) => tried,
-            Err(error) => return self.held(next, intent, file, &attempt, error).await,
-        };
-        let checks = std::mem::take(&mut verdict.checks);
-        if let Some(reason) = verdict.failure {
-            self.discard(name, &candidate).await?;
-            self.found_same.insert(name.clone(), intent.now);
-            hold(next, file, &attempt, reason);
-            return Ok(Some(checks));
-        }
-        let aside = file.name.quarantine();
-        let aside_before = next.tables.get(&aside).cloned();
-        let committed = self.commit_both(next, intent, file, &candidate, last.as_ref());
-        let (version, state_is_new) = match committed.await {
-            Ok(committed) => committed,
-            Err(error) => {
-                next.tables.remove(&aside);
-                next.tables.extend(aside_before.map(|state| (aside, state)));
-                return self.held(next, intent, file, &attempt, error).await;
+            let aside = file.name.quarantine();
+            let aside_before = next.tables.get(&aside).cloned();
+            let committed = self.commit_both(next, intent, file, &candidate, last.as_ref());
+            let (version, state_is_new) = match committed.await {
+                Ok(committed) => committed,
+                Err(error) => {
+                    traces::ended(&span, "held");
+                    next.tables.remove(&aside);
+                    next.tables.extend(aside_before.map(|state| (aside, state)));
+                    return self.held(next, intent, file, &attempt, error).await;
+                }
+            };
+            if candidate.reads_clock && !state_is_new && computed_at.is_none() {
+                self.found_same.insert(name.clone(), intent.now);
             }
+            let work = match &candidate.change {
+                Some(change) => {
+                    let work = work(change, started);
+                    traces::wrote(&span, &work);
+                    Some(work)
+                }
+                None => last.as_ref().and_then(|last| last.work.clone()),
+            };
+            let mut state = next_state(
+                intent, file, attempt, inputs, version, candidate, verdict, last,
+            );
+            state.work = work;
+            if let Some(computed_at) = computed_at {
+                state.computed_at = computed_at;
+            }
+            traces::made(&span, state.rows);
+            next.tables.insert(name.clone(), state);
+            Ok(Some(checks))
         };
-        if candidate.reads_clock && !state_is_new && computed_at.is_none() {
-            self.found_same.insert(name.clone(), intent.now);
-        }
-        let work = match &candidate.change {
-            Some(change) => Some(work(change, started)),
-            None => last.as_ref().and_then(|last| last.work.clone()),
-        };
-        let mut state = next_state(
-            intent, file, attempt, inputs, version, candidate, verdict, last,
-        );
-        state.work = work;
-        if let Some(computed_at) = computed_at {
-            state.computed_at = computed_at;
-        }
-        next.tables.insert(name.clone(), state);
-        Ok(Some(checks))
+        let made = Box::pin(making).instrument(span.clone()).await;
+        made.inspect_err(|error| traces::failed(&span, error))
     }
 
     fn is_unbuilt(&self, name: &TableName) -> bool {

@@ -103,6 +103,7 @@ impl Refresher {
             state.since = intent.epoch;
             rebuilt.push(name.clone());
         }
+        rename_inputs(&mut next, &target, project);
         // History is not taken back.
         let history = newest
             .tables
@@ -110,7 +111,6 @@ impl Refresher {
             .filter(|(name, _)| name.is_bronze() || name.schema() == "quality");
         next.tables
             .extend(history.map(|(name, state)| (name.clone(), state.clone())));
-        rename_inputs(&mut next, &target, project);
         Ok(Built {
             manifest: Some(next),
             rebuilt,

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use changes::{Clock, Error, ErrorKind, KafkaConfig, Result};
@@ -146,7 +146,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
     )
 }
 
-/// What a start would do; changes nothing.
+/// What a start would do; changes nothing. The embedded broker is not asked: it may not run yet.
 pub async fn plan(
     kafka: &KafkaConfig,
     address: &Address,
@@ -159,7 +159,13 @@ pub async fn plan(
     catalogue::check_server(&mut control).await?;
     let published = catalogue::published(&mut control, &config.publication).await?;
     let mut replicating = Connection::replicating(address).await?;
-    let route = route(kafka, config, slot::identify(&mut replicating).await?, None);
+    let source = slot::identify(&mut replicating).await?;
+    let seen = match kafka.is_embedded() {
+        true => None,
+        false => Some(topics::asked(kafka).await?),
+    };
+    let cluster = seen.as_ref().and_then(|seen| seen.cluster.clone());
+    let route = route(kafka, config, source, cluster);
     let (state, slot) = if options.new_generation {
         (State::next(&config.state, seconds(clock)), None)
     } else {
@@ -169,11 +175,17 @@ pub async fn plan(
         (state, slot)
     };
     let choice = choose(&mut control, published, &state, &kafka.prefix, config).await?;
+    let names = choice.usable.iter().map(|(_, table)| table.topic.clone());
+    let missing = match &seen {
+        Some(seen) => topics::missing(seen, names.collect(), config.create_topics)?,
+        None => BTreeSet::new(),
+    };
     let mut tables = Vec::new();
     for (published, table) in &choice.usable {
+        // A topic that has to be made holds nothing of what was loaded.
         let action = match state.loaded(published) {
-            Some(_) => Action::GoOn,
-            None => Action::Load,
+            Some(_) if !missing.contains(&table.topic) => Action::GoOn,
+            _ => Action::Load,
         };
         let sql = format!(
             "SELECT reltuples::bigint FROM pg_class WHERE oid = {}",

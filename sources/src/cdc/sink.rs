@@ -10,6 +10,7 @@ use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::Notify;
 
+use super::traces::Publish;
 use crate::postgres::Lsn;
 use crate::publisher::not_delivered;
 
@@ -114,7 +115,9 @@ impl Sink {
         loop {
             reached = self.safe()?.or(reached);
             if self.is_idle() {
-                return Ok(self.safe()?.or(reached));
+                let safe = self.safe()?.or(reached);
+                self.producer.context().settle();
+                return Ok(safe);
             }
             self.room().await;
         }
@@ -154,6 +157,8 @@ struct Group {
     pending: usize,
     /// The position that it reaches; none while it still grows.
     reaches: Option<Lsn>,
+    /// None before the first message.
+    publish: Option<Publish>,
 }
 
 impl Groups {
@@ -180,6 +185,7 @@ impl Deliveries {
         }
         if let Some(group) = state.groups.back_mut() {
             group.pending += 1;
+            group.publish.get_or_insert_with(Publish::begin).count();
         }
         Ok(state.first + state.groups.len() - 1)
     }
@@ -204,8 +210,8 @@ impl Deliveries {
                 group.reaches = Some(position)
             }
             _ => state.groups.push_back(Group {
-                pending: 0,
                 reaches: Some(position),
+                ..Group::default()
             }),
         }
     }
@@ -219,13 +225,27 @@ impl Deliveries {
         while let Some(Group {
             pending: 0,
             reaches: Some(position),
-        }) = state.groups.front()
+            publish,
+        }) = state.groups.front_mut()
         {
+            if let Some(publish) = publish.take() {
+                publish.acknowledged(Some(*position));
+            }
             safe = Some(*position);
             state.groups.pop_front();
             state.first += 1;
         }
         Ok(safe)
+    }
+
+    /// Everything that was sent is acknowledged, whether it stands for a position or not.
+    fn settle(&self) {
+        let mut state = self.shared.state.lock();
+        for group in &mut state.groups {
+            if let Some(publish) = group.publish.take() {
+                publish.acknowledged(group.reaches);
+            }
+        }
     }
 }
 

@@ -2,12 +2,11 @@ use changes::{ChangeEvent, Clock, Error, ErrorKind, KafkaConfig, Result};
 use serde_json::Value;
 use tracing::info;
 
-use super::cache::Cache;
 use super::config::{CommuteConfig, Key};
 use super::provider::Provider;
 use super::survey::Survey;
 use crate::changelog::{Row, Rows};
-use crate::diff::diff;
+use crate::diff::{RowChange, diff};
 use crate::lsn::LsnAllocator;
 use crate::publisher::Publisher;
 use crate::topics::SourceTopic;
@@ -59,41 +58,27 @@ pub async fn measure(
     clock: Clock,
     tell: impl Fn(Progress),
 ) -> Result<MeasureReport> {
-    config.validate()?;
-    let provider = if options.dry_run {
-        None
-    } else {
-        Provider::new(config, key)?
-    };
+    let provider = prepared(config, key, options)?;
     let employees = Rows::read(kafka, &SourceTopic::employees(kafka)?).await?;
     let topic = SourceTopic::commute_distances(kafka)?;
     let known = Rows::read(kafka, &topic).await?;
     if employees.rows.is_empty() {
-        return Err(
-            Error::new(ErrorKind::NotFound, "there are no employees yet")
-                .hint("Bring them in with `sportlake hr import` first."),
-        );
+        return Err(nobody());
     }
-    let cache = Cache::open(&config.cache);
-    let mut survey = Survey::new(config, options, cache, &employees, &known.rows);
-    survey
-        .ask(
-            provider.as_ref(),
-            clock().timestamp_micros().cast_unsigned(),
-            tell,
-        )
-        .await?;
+    let survey = Survey::made(
+        config,
+        provider.as_ref(),
+        options,
+        &employees,
+        &known.rows,
+        &clock,
+        tell,
+    )
+    .await?;
     let now = clock();
     let after = survey.rows(&known.rows, now);
     let changes = diff(&known.rows, &after);
-    let mut report = survey.report;
-    for change in &changes {
-        match &change.after {
-            Some(row) => report.changed.push(measured(change.key, row)),
-            None => report.deleted += 1,
-        }
-    }
-    report.unchanged = after.len() - report.changed.len();
+    let report = told(survey.report, &changes, after.len());
     if options.dry_run || changes.is_empty() {
         return Ok(report);
     }
@@ -112,6 +97,36 @@ pub async fn measure(
         .await?;
     info!(published = events.len(), "published commute distances");
     Ok(report)
+}
+
+/// Who is asked: nobody in a dry run, and nobody for estimates.
+pub(super) fn prepared(
+    config: &CommuteConfig,
+    key: Option<Key>,
+    options: MeasureOptions,
+) -> Result<Option<Provider>> {
+    config.validate()?;
+    match options.dry_run {
+        true => Ok(None),
+        false => Provider::new(config, key),
+    }
+}
+
+pub(super) fn nobody() -> Error {
+    Error::new(ErrorKind::NotFound, "there are no employees yet")
+        .hint("Bring them in with `sportlake hr import` first.")
+}
+
+/// The report with what changes, of so many rows in all.
+pub(super) fn told(mut report: MeasureReport, changes: &[RowChange], rows: usize) -> MeasureReport {
+    for change in changes {
+        match &change.after {
+            Some(row) => report.changed.push(measured(change.key, row)),
+            None => report.deleted += 1,
+        }
+    }
+    report.unchanged = rows - report.changed.len();
+    report
 }
 
 fn measured(employee_id: i64, row: &Row) -> Measured {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use changes::Result;
+use changes::{Clock, Result};
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt, stream};
 use rand::SeedableRng;
@@ -51,7 +51,7 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(super) fn new(
+    fn new(
         config: &'a CommuteConfig,
         options: MeasureOptions,
         mut cache: Cache,
@@ -96,8 +96,25 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Asks about what is not known yet; nobody without a provider.
+    pub(super) async fn made(
+        config: &'a CommuteConfig,
+        provider: Option<&Provider>,
+        options: MeasureOptions,
+        employees: &Rows,
+        known: &BTreeMap<i64, Row>,
+        clock: &Clock,
+        tell: impl Fn(Progress),
+    ) -> Result<Self> {
+        let cache = Cache::open(&config.cache);
+        let mut survey = Self::new(config, options, cache, employees, known);
+        let seed = clock().timestamp_micros().cast_unsigned();
+        survey.ask(provider, seed, tell).await?;
+        Ok(survey)
+    }
+
     /// Asks a few at a time, until all are answered or the provider refuses.
-    pub(super) async fn ask(
+    async fn ask(
         &mut self,
         provider: Option<&Provider>,
         seed: u64,

@@ -93,6 +93,17 @@ impl Address {
         )
     }
 
+    /// The file of authorities that are trusted, where one is named.
+    pub fn authorities(&self) -> Option<&Path> {
+        self.authorities.as_deref()
+    }
+
+    /// The files of our certificate and its key, where they are named.
+    pub fn client(&self) -> Option<(&Path, &Path)> {
+        let (certificate, key) = self.client.as_ref()?;
+        Some((certificate, key))
+    }
+
     pub fn database(&self) -> &str {
         &self.database
     }

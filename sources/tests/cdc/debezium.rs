@@ -1,9 +1,6 @@
 //! Our messages beside those of a real Debezium, for the same transactions, field by field.
 //!
-//! `SPORTLAKE_TEST_KAFKA` names the folder of Kafka's and Debezium's jars; without it these tests do nothing, and
-//! `tests/run` says so.
-
-use std::path::Path;
+//! `SPORTLAKE_TEST_KAFKA` names the folder of Kafka's and Debezium's jars.
 
 use changes::KafkaConfig;
 use serde_json::{Value, json};
@@ -12,7 +9,7 @@ use sources::cdc::{CdcConfig, CdcOptions, Decimals};
 use crate::java::{Connect, RealKafka, jars};
 use crate::kafka::{Message, messages};
 use crate::node::{Capture, config};
-use crate::postgres::{Database, PASSWORD, Server, run};
+use crate::postgres::{Database, PASSWORD, Server};
 
 /// Every type, with edges of each; `big` is left alone by updates.
 const GALLERY: &str = "CREATE TYPE mood AS ENUM ('bof', 'très bien');
@@ -181,26 +178,6 @@ fn differences(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>
     }
 }
 
-/// Registers the connector of `docker/debezium/` by its own script, twice, with what the test has elsewhere.
-fn register(connect: &Connect, folder: &Path, name: &str, otherwise: &Value) {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/debezium");
-    let text = std::fs::read_to_string(shipped.join("sport.json")).expect("the file");
-    let mut config: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("JSON");
-    for (key, value) in otherwise.as_object().expect("an object") {
-        assert!(config.contains_key(key), "sport.json has no {key}");
-        config.insert(key.clone(), value.clone());
-    }
-    let file = folder.join(format!("{name}.json"));
-    std::fs::write(&file, Value::Object(config).to_string()).expect("written");
-    for _ in ["first", "again: it changes nothing"] {
-        let mut script = std::process::Command::new("sh");
-        script.arg(shipped.join("register.sh")).arg(&file);
-        run(script
-            .env("CONNECT_URL", connect.url())
-            .env("CONNECT_NAME", name));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn our_messages_are_debeziums() {
     let (Some(jars), Some(server)) = (jars(), Server::start(&["wal_level=logical"])) else {
@@ -229,7 +206,7 @@ async fn our_messages_are_debeziums() {
             "decimal.handling.mode": name, "key.converter.schemas.enable": schemas.to_string(),
             "value.converter.schemas.enable": schemas.to_string(),
         });
-        register(&connect, folder.path(), name, &theirs);
+        connect.register(folder.path(), name, &theirs);
         let kafka = KafkaConfig {
             prefix: format!("ours_{name}"),
             ..kafka.config.clone()

@@ -1,33 +1,49 @@
 //! A real Kafka, and a real Debezium in Kafka Connect.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use changes::{KafkaConfig, Purpose};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+use crate::parts::part;
+use crate::ports::free_port;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The folder of jars; none where Java or Maven is not there.
 pub(crate) fn jars() -> Option<PathBuf> {
-    std::env::var_os("SPORTLAKE_TEST_KAFKA").map(PathBuf::from)
+    part("SPORTLAKE_TEST_KAFKA").map(PathBuf::from)
 }
+
+/// For a test that starts more than it computes.
+const QUICK: &[&str] = &["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
 /// A broker in KRaft mode. Ends with its owner.
 pub(crate) struct RealKafka {
     pub(crate) config: KafkaConfig,
     jars: PathBuf,
     folder: PathBuf,
+    options: &'static [&'static str],
     process: Child,
 }
 
 impl RealKafka {
     pub(crate) async fn start(jars: &Path, folder: &Path) -> Self {
+        Self::start_with(jars, folder, QUICK).await
+    }
+
+    /// With options of its JVM.
+    pub(crate) async fn start_with(
+        jars: &Path,
+        folder: &Path,
+        options: &'static [&'static str],
+    ) -> Self {
         let [port, controller] = free_ports();
         let folder = folder.join("kafka");
         let data = folder.join("data");
@@ -47,11 +63,12 @@ impl RealKafka {
         // What StorageTool would write, without a JVM for it.
         let meta = "version=1\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nnode.id=1\ndirectory.id=ZkU3OEVBNTcwNTJENDM2Qg\n";
         std::fs::write(data.join("meta.properties"), meta).expect("written");
-        let process = spawn(jars, &folder);
+        let process = spawn(jars, &folder, options);
         let kafka = Self {
             config: KafkaConfig::default().with_brokers(format!("127.0.0.1:{port}")),
             jars: jars.to_owned(),
             folder,
+            options,
             process,
         };
         kafka.answers().await;
@@ -61,7 +78,7 @@ impl RealKafka {
     /// Ends it with SIGKILL, and starts it again.
     pub(crate) async fn crash(&mut self) {
         self.process.kill().await.expect("killed");
-        self.process = spawn(&self.jars, &self.folder);
+        self.process = spawn(&self.jars, &self.folder, self.options);
         self.answers().await;
     }
 
@@ -87,19 +104,15 @@ pub(crate) async fn answers(kafka: &KafkaConfig) {
     answers.await.expect("it answers");
 }
 
-fn spawn(jars: &Path, folder: &Path) -> Child {
-    java(
-        jars,
-        folder,
-        "-Xmx256m",
-        &["kafka.Kafka", "server.properties"],
-    )
+fn spawn(jars: &Path, folder: &Path, options: &[&str]) -> Child {
+    let program = ["kafka.Kafka", "server.properties"];
+    java_with(jars, folder, options, &program, &[])
 }
 
 /// A Connect worker. Ends with its owner.
 pub(crate) struct Connect {
     port: u16,
-    _process: Child,
+    process: Child,
 }
 
 impl Connect {
@@ -109,6 +122,17 @@ impl Connect {
         folder: &Path,
         kafka: &KafkaConfig,
         secrets: &[(&str, &str)],
+    ) -> Self {
+        Self::start_with(jars, folder, kafka, secrets, QUICK).await
+    }
+
+    /// With options of its JVM.
+    pub(crate) async fn start_with(
+        jars: &Path,
+        folder: &Path,
+        kafka: &KafkaConfig,
+        secrets: &[(&str, &str)],
+        options: &[&str],
     ) -> Self {
         let [port] = free_ports();
         let folder = folder.join("connect");
@@ -135,19 +159,44 @@ impl Connect {
             "org.apache.kafka.connect.cli.ConnectDistributed",
             "connect.properties",
         ];
-        let process = java_with(jars, &folder, "-Xmx384m", &arguments, secrets);
-        let connect = Self {
-            port,
-            _process: process,
-        };
+        let process = java_with(jars, &folder, options, &arguments, secrets);
+        let connect = Self { port, process };
         connect
             .until("/connectors", |status, _| status == 200)
             .await;
         connect
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Registers the connector of `docker/debezium/` by its own script, twice, with what the test has elsewhere.
+    pub(crate) fn register(&self, folder: &Path, name: &str, otherwise: &Value) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Of the workspace, whose own tests use this too.
+        let mut roots = root.ancestors().map(|root| root.join("docker/debezium"));
+        let shipped = roots.find(|shipped| shipped.is_dir()).expect("a workspace");
+        let text = std::fs::read_to_string(shipped.join("sport.json")).expect("the file");
+        let mut config: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+        for (key, value) in otherwise.as_object().expect("an object") {
+            assert!(config.contains_key(key), "sport.json has no {key}");
+            config.insert(key.clone(), value.clone());
+        }
+        let file = folder.join(format!("{name}.json"));
+        std::fs::write(&file, Value::Object(config).to_string()).expect("written");
+        for _ in ["first", "again: it changes nothing"] {
+            let mut script = std::process::Command::new("sh");
+            script.arg(shipped.join("register.sh")).arg(&file);
+            script.env("CONNECT_URL", self.url());
+            let output = script.env("CONNECT_NAME", name).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+        }
     }
 
     async fn until(&self, path: &str, ready: impl Fn(u16, &str) -> bool) {
@@ -178,20 +227,21 @@ impl Connect {
     }
 }
 
-pub(crate) fn java(jars: &Path, folder: &Path, heap: &str, arguments: &[&str]) -> Child {
-    java_with(jars, folder, heap, arguments, &[])
+pub(crate) fn java(jars: &Path, folder: &Path, arguments: &[&str]) -> Child {
+    java_with(jars, folder, QUICK, arguments, &[])
 }
 
 fn java_with(
     jars: &Path,
     folder: &Path,
-    heap: &str,
+    options: &[&str],
     arguments: &[&str],
     variables: &[(&str, &str)],
 ) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a file");
     Command::new("java")
-        .args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .args(options)
+        .arg("-cp")
         .arg(format!("{}/*", jars.display()))
         .args(arguments)
         .envs(variables.iter().copied())
@@ -205,6 +255,5 @@ fn java_with(
 }
 
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").port())
+    [(); N].map(|()| free_port())
 }

@@ -1,4 +1,3 @@
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use sources::postgres::Address;
 use tempfile::TempDir;
+
+use crate::parts::part;
+use crate::ports::free_port;
 
 /// The password of both roles.
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -43,7 +45,7 @@ impl Server {
     }
 
     pub(crate) fn start(settings: &[&str]) -> Option<Self> {
-        let programs = PathBuf::from(std::env::var_os("SPORTLAKE_TEST_POSTGRES")?);
+        let programs = PathBuf::from(part("SPORTLAKE_TEST_POSTGRES")?);
         let folder = tempfile::Builder::new()
             .prefix("sportlake-pg-")
             .tempdir()
@@ -90,6 +92,18 @@ impl Server {
     }
 
     pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
+        let answer = self.try_psql(database, sql);
+        let shown = answer.as_ref().err();
+        assert!(
+            shown.is_none(),
+            "{sql}\n{}",
+            shown.cloned().unwrap_or_default()
+        );
+        answer.unwrap_or_default()
+    }
+
+    /// What psql prints, or what it says where a statement fails.
+    pub(crate) fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut command = Command::new(self.programs.join("psql"));
         command.args([
             "-X",
@@ -112,17 +126,16 @@ impl Server {
             .args(["-p", &self.port.to_string(), "-d", database, "-f"])
             .arg(&file);
         let output = command.output().expect("psql runs");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{sql}\n{stderr}");
-        String::from_utf8(output.stdout)
-            .expect("UTF-8")
-            .trim()
-            .to_owned()
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let printed = String::from_utf8(output.stdout).expect("UTF-8");
+        Ok(printed.trim().to_owned())
     }
 
-    /// Ends every process of the server at once, as a power cut would, and starts it again.
+    /// Ends every process of the server with SIGKILL, and starts it again.
     pub(crate) fn crash(&self) {
-        self.signal("-QUIT");
+        self.kill();
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         process.wait().expect("it ends");
         *process = spawn(&self.programs, &self.data(), self.port, &self.settings);
@@ -130,11 +143,29 @@ impl Server {
         self.wait();
     }
 
-    fn signal(&self, signal: &str) {
-        let lock = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-        if let Some(pid) = lock.lines().next() {
-            run(Command::new("kill").args([signal, pid.trim()]));
+    /// Stopped first, the postmaster starts no more processes and mourns none.
+    fn kill(&self) {
+        self.signal("-STOP");
+        let postmaster = self.postmaster().expect("it runs");
+        let mut processes = children(&postmaster);
+        processes.push(postmaster);
+        run(Command::new("kill").arg("-KILL").args(&processes));
+        let started = Instant::now();
+        while processes.iter().any(|process| is_alive(process)) {
+            assert!(started.elapsed() < PATIENCE, "PostgreSQL does not end");
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(pid) = self.postmaster() {
+            run(Command::new("kill").args([signal, &pid]));
+        }
+    }
+
+    fn postmaster(&self) -> Option<String> {
+        let lock = std::fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        Some(lock.lines().next()?.trim().to_owned())
     }
 
     fn wait(&self) {
@@ -229,6 +260,10 @@ impl Database {
         self.server.psql(&self.name, sql)
     }
 
+    pub(crate) fn try_sql(&self, sql: &str) -> Result<String, String> {
+        self.server.try_psql(&self.name, sql)
+    }
+
     pub(crate) fn address(&self) -> Address {
         self.address_of("sportlake_cdc", PASSWORD, "")
     }
@@ -280,13 +315,27 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+fn children(parent: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("Linux");
+    let processes = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    processes
+        .filter(|process| status(process).is_some_and(|(_, theirs)| theirs == parent))
+        .collect()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+fn is_alive(process: &str) -> bool {
+    status(process).is_some_and(|(state, _)| state != "Z")
+}
+
+/// The state and the parent of a process.
+fn status(process: &str) -> Option<(String, String)> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut words = text.rsplit_once(')')?.1.split_whitespace();
+    Some((words.next()?.to_owned(), words.next()?.to_owned()))
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 pub(crate) fn run(command: &mut Command) {

@@ -1,6 +1,6 @@
 //! A real Kafka, as companies run it.
 //!
-//! `SPORTLAKE_TEST_KAFKA` names the folder of its jars; without it these tests do nothing, and `tests/run` says so.
+//! `SPORTLAKE_TEST_KAFKA` names the folder of its jars.
 
 mod doors;
 #[expect(
@@ -10,4 +10,8 @@ mod doors;
 #[path = "../cdc/java.rs"]
 mod java;
 mod layout;
+#[path = "../../../tests/parts.rs"]
+mod parts;
+#[path = "../../../tests/ports.rs"]
+mod ports;
 mod secured;

@@ -89,18 +89,13 @@ impl Secured {
         for user in &users {
             arguments.extend(["--add-scram", user]);
         }
-        let formatted = java(jars, folder, "-Xmx128m", &arguments)
+        let formatted = java(jars, folder, &arguments)
             .wait()
             .await
             .expect("it ends");
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
         assert!(formatted.success(), "{log}");
-        let process = java(
-            jars,
-            folder,
-            "-Xmx256m",
-            &["kafka.Kafka", "server.properties"],
-        );
+        let process = java(jars, folder, &["kafka.Kafka", "server.properties"]);
         let secured = Self {
             folder: folder.to_owned(),
             ports,

@@ -18,7 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The brokers, or the address of the embedded one: free, or answered by a running one.
 pub(super) async fn kafka(config: &Config) -> Finding {
     let (key, kafka) = match config.kafka.is_embedded() {
-        false => ("kafka.brokers", config.kafka.clone()),
+        // As the roles do: with the passwords of the files that are named.
+        false => match config.kafka.with_secrets() {
+            Ok(kafka) => ("kafka.brokers", kafka),
+            Err(error) => return Finding::failed("kafka.brokers", &error),
+        },
         true => {
             let listen = &config.broker.listen;
             match bound(listen).await {

@@ -118,7 +118,7 @@ impl Beside {
         name.push(format!(".{}.part", std::process::id()));
         let path = PathBuf::from(name);
         Ok(Self {
-            file: File::create(&path)?,
+            file: created(&path)?,
             path,
             is_whole: false,
         })
@@ -129,6 +129,17 @@ impl Beside {
         disk::rename(&self.path, path)?;
         self.is_whole = true;
         disk::sync_directory(path.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+/// What a process of the same number left behind is nobody's any more.
+fn created(path: &Path) -> io::Result<File> {
+    match File::create_private(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk::remove_file(path)?;
+            File::create_private(path)
+        }
+        created => created,
     }
 }
 

@@ -308,14 +308,21 @@ async fn memory_that_runs_out_below_the_barrier_is_told_as_such() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn why_tells_no_link_that_is_masked() {
-    let policies = "CREATE ROLE units; GRANT SELECT ON gold.by_bu, silver.people TO units;
-        CREATE MASK ON silver.people (bu) TO units USING ('somewhere');
-        CREATE ROLE open; GRANT SELECT ON gold.by_bu, silver.people TO open;";
-    let lake = Lake::with(policies).await;
-    for (role, shown) in [("open", true), ("units", false)] {
+    let policies = "CREATE ROLE masked; GRANT SELECT ON gold.units, silver.people TO masked;
+        CREATE MASK ON silver.people (bu) TO masked USING ('somewhere');
+        CREATE ROLE open; GRANT SELECT ON gold.units, silver.people TO open;";
+    let units = "-- @key unit
+        SELECT u.unit, count(p.id) AS n FROM (VALUES ('north'), ('south')) AS u (unit)
+        JOIN silver.people p ON p.bu = u.unit GROUP BY u.unit";
+    let lake = Lake::with("CREATE ROLE none;").await;
+    write(&lake.world.sql("gold/units.sql"), units);
+    let mut refresher = lake.world.refresher().await;
+    refresher.turn().await.expect("a turn");
+    write(&lake.world.sql("policies.sql"), policies);
+    for (role, shown) in [("open", true), ("masked", false)] {
         let session = lake.session(&somebody(&[role], &[])).await;
         let session = session.expect("a session");
-        let table = "gold.by_bu".parse().expect("a name");
+        let table = "gold.units".parse().expect("a name");
         let why = session.why(&table, &["north".to_owned()]).await;
         let why = why.expect("the row is seen");
         assert!(why.partial);

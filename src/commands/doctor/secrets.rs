@@ -1,0 +1,42 @@
+//! Secrets that a command will ask for, found as that command finds them. None is ever shown.
+
+use sources::commute::ProviderName;
+
+use super::Finding;
+use crate::commands::{commute, notify};
+use crate::config::Config;
+
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    slack(config).into_iter().chain(provider(config)).collect()
+}
+
+/// Where `up` would post.
+fn slack(config: &Config) -> Option<Finding> {
+    let check = "notify";
+    config
+        .notify
+        .enabled
+        .then(|| match notify::destination(&config.notify) {
+            Ok(_) => Finding::ok(check, "there is a secret to post with"),
+            Err(error) => Finding::failed(check, error.as_ref()),
+        })
+}
+
+/// What `commute` would measure with.
+fn provider(config: &Config) -> Option<Finding> {
+    let check = "commute.provider";
+    let provider = config.commute.provider;
+    if provider == ProviderName::Estimate {
+        return None;
+    }
+    let name = provider.as_str();
+    Some(match commute::key(&config.commute) {
+        Ok(Some(_)) => Finding::ok(check, format!("there is a key for {name}")),
+        Ok(None) => Finding::warn(
+            check,
+            format!("there is no key for {name}"),
+            "Name its file in commute.key_file, or give it in the environment: docs/configuration.md.",
+        ),
+        Err(error) => Finding::failed(check, error.as_ref()),
+    })
+}
