@@ -34,8 +34,9 @@ const LATEST_MS: u64 = 1000;
 
 const ROLES: [&[&str]; 3] = [&["cdc"], &["ingest"], &["refresh", "--watch"]];
 
-/// What a role says once it goes on by itself, whatever it works with goes away; a first start is its supervisor's.
-const STARTED: [&str; 3] = ["capturing the changes", "reading", ""];
+/// What the capture says once it outlives whatever goes away; before, an error is its supervisor's.
+const CAPTURES: &str = "capturing the changes";
+const CDC: usize = 0;
 
 /// In the order in which they die.
 const VICTIMS: [Victim; 5] = [
@@ -123,7 +124,7 @@ fn gold_is_what_postgresql_says_whatever_is_killed() {
     // The first load finds rows.
     sessions.write(portion, false, || {});
     let mut roles = ROLES.map(|role| project.start(role));
-    let mut is_starting = [true; ROLES.len()];
+    let mut captures = false;
     for victim in VICTIMS
         .iter()
         .cycle()
@@ -131,12 +132,8 @@ fn gold_is_what_postgresql_says_whatever_is_killed() {
     {
         let moment = Duration::from_millis(moments.next() % LATEST_MS);
         sessions.write(portion, *victim == Victim::Postgres, || {
-            if !matches!(victim, Victim::Role(_)) {
-                for (at, is_starting) in is_starting.iter_mut().enumerate() {
-                    if std::mem::take(is_starting) && !STARTED[at].is_empty() {
-                        roles[at].wait_for(STARTED[at]);
-                    }
-                }
+            if !matches!(victim, Victim::Role(_)) && !std::mem::replace(&mut captures, true) {
+                roles[CDC].wait_for(CAPTURES);
             }
             std::thread::sleep(moment);
             match victim {
@@ -146,7 +143,7 @@ fn gold_is_what_postgresql_says_whatever_is_killed() {
                     roles[*at].signal(Signal::SIGKILL);
                     roles[*at].end();
                     roles[*at] = project.start(ROLES[*at]);
-                    is_starting[*at] = true;
+                    captures &= *at != CDC;
                 }
             }
         });

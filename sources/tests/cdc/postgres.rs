@@ -143,13 +143,18 @@ impl Server {
         self.wait();
     }
 
-    /// Stopped first, the postmaster starts no more processes and mourns none.
+    /// The postmaster first: it starts no more processes, and mourns none.
     fn kill(&self) {
-        self.signal("-STOP");
         let postmaster = self.postmaster().expect("it runs");
-        let mut processes = children(&postmaster);
-        processes.push(postmaster);
-        run(Command::new("kill").arg("-KILL").args(&processes));
+        let mut processes = vec![postmaster.clone()];
+        processes.extend(children(&postmaster));
+        let mut kill = Command::new("kill");
+        // One of them may have ended by itself meanwhile.
+        let _ = kill
+            .arg("-KILL")
+            .args(&processes)
+            .output()
+            .expect("it runs");
         let started = Instant::now();
         while processes.iter().any(|process| is_alive(process)) {
             assert!(started.elapsed() < PATIENCE, "PostgreSQL does not end");
