@@ -380,7 +380,7 @@ impl Refresher {
     async fn make(
         &mut self,
         intent: Intent,
-        project: &CheckedProject,
+        project: &Arc<CheckedProject>,
         edit: Option<Edit>,
         started: Instant,
     ) -> Result<Turn> {
