@@ -159,7 +159,9 @@ impl Sessions {
     /// The same sessions, whose batches have at most so many rows.
     pub(crate) fn of_batches(&self, rows: usize) -> Self {
         let config = self.state.config().clone();
-        let rows = rows.min(config.batch_size());
+        if rows >= config.batch_size() {
+            return self.clone();
+        }
         let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
             .with_config(config.with_batch_size(rows))
             .build();
