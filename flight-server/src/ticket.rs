@@ -273,6 +273,7 @@ mod tests {
             },
             epoch: 7,
             id: 1,
+            trace: String::new(),
         }
     }
 
