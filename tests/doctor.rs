@@ -275,7 +275,7 @@ fn says(project: &Project, check: &str, state: &str, wanted: &str) {
     let findings = findings(&output);
     let found = findings
         .get(check)
-        .unwrap_or_else(|| panic!("no {check} in {findings:#?}"));
+        .unwrap_or_else(|| unreachable!("no {check} in {findings:#?}"));
     assert_eq!(
         (found.0.as_str(), found.2.is_empty()),
         (state, state == "ok"),

@@ -61,7 +61,7 @@ pub(crate) fn sign_in(address: &str, user: &str) -> String {
     let cookie = cookie.and_then(|rest| rest.split(';').next());
     format!(
         "sportlake_session={}",
-        cookie.unwrap_or_else(|| panic!("no cookie: {answer}"))
+        cookie.unwrap_or_else(|| unreachable!("no cookie: {answer}"))
     )
 }
 

@@ -90,7 +90,7 @@ impl Receiver {
     #[track_caller]
     pub(crate) fn wait_for(&self, name: &str, attributes: &[(&str, &str)]) -> Span {
         let found = self.find(|span| span.is(name, attributes));
-        found.unwrap_or_else(|| panic!("no {name} {attributes:?} in {:#?}", self.names()))
+        found.unwrap_or_else(|| unreachable!("no {name} {attributes:?} in {:#?}", self.names()))
     }
 
     fn find(&self, wanted: impl Fn(&Span) -> bool) -> Option<Span> {

@@ -130,7 +130,7 @@ fn above<'a>(spans: &'a [Span], span: &Span) -> &'a Span {
     let found = spans
         .iter()
         .find(|other| other.id == span.parent && other.trace == span.trace);
-    found.unwrap_or_else(|| panic!("nothing is above {span:?}"))
+    found.unwrap_or_else(|| unreachable!("nothing is above {span:?}"))
 }
 
 #[track_caller]
@@ -202,7 +202,7 @@ fn a_statement_continues_its_clients_trace(spans: &[Span]) {
     let of_client: Vec<&Span> = spans.iter().filter(|span| span.trace == TRACE).collect();
     for name in ["statement.prepare", "statement"] {
         let found = of_client.iter().find(|span| span.name == name);
-        let found = found.unwrap_or_else(|| panic!("no {name} in the client's trace"));
+        let found = found.unwrap_or_else(|| unreachable!("no {name} in the client's trace"));
         assert_eq!(found.parent, PARENT, "{found:?}");
     }
     let own = named(spans, "statement").find(|statement| {
