@@ -202,8 +202,9 @@ impl Refresher {
             let (candidate, mut verdict) = match tried {
                 Ok(tried) => tried,
                 Err(error) => {
+                    let held = self.held(next, intent, file, &attempt, error).await?;
                     traces::ended(&span, "held");
-                    return self.held(next, intent, file, &attempt, error).await;
+                    return Ok(held);
                 }
             };
             let checks = std::mem::take(&mut verdict.checks);
@@ -220,10 +221,11 @@ impl Refresher {
             let (version, state_is_new) = match committed.await {
                 Ok(committed) => committed,
                 Err(error) => {
-                    traces::ended(&span, "held");
                     next.tables.remove(&aside);
                     next.tables.extend(aside_before.map(|state| (aside, state)));
-                    return self.held(next, intent, file, &attempt, error).await;
+                    let held = self.held(next, intent, file, &attempt, error).await?;
+                    traces::ended(&span, "held");
+                    return Ok(held);
                 }
             };
             if candidate.reads_clock && !state_is_new && computed_at.is_none() {
