@@ -170,7 +170,7 @@ fn every_reading_command_works(project: &Project) {
 /// Upkeep at once, until nothing is left to do.
 #[track_caller]
 fn maintained(project: &Project) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 4 * PATIENCE;
     while succeed(project, &["maintain", "--output", "csv"])
         .lines()
         .count()
