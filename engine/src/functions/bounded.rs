@@ -1,6 +1,7 @@
 //! Functions of a few letters that ask for any amount of memory: `repeat('x', 2000000000)`, `range(0, 1000000000000)`.
 //! What they make is outside the memory that a statement is given, so each call has a limit of its own.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
@@ -272,16 +273,19 @@ fn size(growth: Growth, arguments: &[ColumnarValue], rows: usize) -> Result<u64>
                 let flags = flags.as_ref().and_then(|flags| flags.at(row));
                 flags.is_some_and(|flags| flags.contains('g'))
             };
-            let pattern = match patterns.is_scalar {
-                true => patterns.at(0).and_then(|pattern| Regex::new(pattern).ok()),
-                false => None,
-            };
+            // Read once, and only where places are counted.
+            let pattern = LazyCell::new(|| {
+                let pattern = patterns.is_scalar.then(|| patterns.at(0)).flatten();
+                pattern.and_then(|pattern| Regex::new(pattern).ok())
+            });
             let places = |row| {
                 let text = texts.at(row)?;
-                Some(match (is_everywhere(row), &pattern) {
-                    (false, _) => 1,
-                    (true, Some(pattern)) => pattern.find_iter(text).count(),
-                    (true, None) => text.len() + 1,
+                if !is_everywhere(row) {
+                    return Some(1);
+                }
+                Some(match &*pattern {
+                    Some(pattern) => pattern.find_iter(text).count(),
+                    None => text.len() + 1,
                 })
             };
             replaced(rows, &texts, &to, &places)
