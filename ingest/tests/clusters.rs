@@ -48,16 +48,21 @@ fn again() -> IngestConfig {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offsets_of_another_cluster_skip_nothing() {
-    let lake = TestLake::new();
+/// Ten rows of the embedded broker, in the last of so many partitions.
+async fn ten_of_the_embedded_broker(lake: &TestLake, partitions: i32) {
     let broker = Broker::start(&lake.broker_path()).await;
-    broker.create(TOPIC, 1).await;
-    broker.send_rows(TOPIC, 0, 0..10).await;
-    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    broker.create(TOPIC, partitions).await;
+    broker.send_rows(TOPIC, partitions - 1, 0..10).await;
+    let ingest = Ingest::start(&broker.kafka, lake, quick()).await;
     ingest.until("employees", 10).await;
     ingest.stop().await;
     broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_of_another_cluster_skip_nothing() {
+    let lake = TestLake::new();
+    ten_of_the_embedded_broker(&lake, 1).await;
 
     let company = Elsewhere::start();
     company.cluster.create_topic(TOPIC, 1, 1).expect("a topic");
@@ -88,13 +93,7 @@ async fn offsets_of_another_cluster_skip_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_of_fewer_partitions_wins_over_all_of_those_before() {
     let lake = TestLake::new();
-    let broker = Broker::start(&lake.broker_path()).await;
-    broker.create(TOPIC, 4).await;
-    broker.send_rows(TOPIC, 3, 0..10).await;
-    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
-    ingest.until("employees", 10).await;
-    ingest.stop().await;
-    broker.stop().await;
+    ten_of_the_embedded_broker(&lake, 4).await;
 
     let company = Elsewhere::start();
     company.cluster.create_topic(TOPIC, 1, 1).expect("a topic");
