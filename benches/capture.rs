@@ -11,6 +11,7 @@
 #[path = "../sources/tests/cdc/java.rs"]
 #[expect(dead_code, reason = "tests use more of it")]
 mod java;
+mod measured;
 #[path = "../tests/parts.rs"]
 mod parts;
 #[path = "../tests/ports.rs"]
@@ -37,6 +38,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::java::{Connect, RealKafka, jars};
+use crate::measured::{Usage, wait};
 use crate::parts::part;
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{Project, Running};
@@ -45,7 +47,7 @@ const ROWS: i64 = 100_000;
 const SECONDS: u64 = 20;
 const A_TRANSACTION: i64 = 100;
 const A_SECOND: u64 = 500;
-const PATIENCE: Duration = Duration::from_secs(3600);
+const EVERY: Duration = Duration::from_millis(20);
 const JVM: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC"];
 const BROKER: &[&str] = &["-Xmx1g", "-XX:+UseSerialGC"];
 
@@ -139,7 +141,7 @@ fn drop_slot(database: &Database, slot: &str) {
     let sql = format!(
         "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = '{slot}' AND NOT active"
     );
-    wait("the slot is free", || {
+    wait("the slot is free", EVERY, || {
         (database.sql(&sql) == "1").then_some(())
     });
 }
@@ -246,7 +248,7 @@ impl Topic {
 
     /// Waits until that many messages are there.
     fn holds(&self, messages: i64) {
-        wait("the messages", || {
+        wait("the messages", EVERY, || {
             let ends: i64 = self.ends().iter().map(|(_, end)| end).sum();
             (ends >= messages).then_some(())
         });
@@ -434,46 +436,4 @@ fn shares(delays: &mut [f64]) -> String {
 fn seconds_now() -> f64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.expect("after 1970").as_secs_f64()
-}
-
-/// Looks until there is something.
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// What a process has used, as /proc shows it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    cpu_seconds: f64,
-    peak_megabytes: u64,
-}
-
-impl Usage {
-    fn of(process: u32) -> Self {
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let read = |name: &str| {
-            std::fs::read_to_string(format!("/proc/{process}/{name}")).expect("it runs")
-        };
-        let stat = read("stat");
-        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
-        let ticks: f64 = fields
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<f64>().ok())
-            .sum();
-        let status = read("status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-        Self {
-            cpu_seconds: ticks / TICKS_PER_SECOND,
-            peak_megabytes: peak.expect("a number") / 1024,
-        }
-    }
 }

@@ -7,6 +7,7 @@
 
 #[path = "../tests/broker.rs"]
 mod broker;
+mod measured;
 #[path = "../tests/ports.rs"]
 mod ports;
 #[expect(dead_code, reason = "tests use more of it")]
@@ -24,14 +25,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
 use crate::broker::Broker;
+use crate::measured::{Usage, wait};
 use crate::project::{Project, Running, text};
 
 const TOPIC: &str = "sportsdata.public.sport_activities";
 const PARTITIONS: i64 = 3;
 const NEW_EVENTS: i64 = 100;
 const ROUNDS: usize = 6;
+const EVERY: Duration = Duration::from_millis(2);
 const HISTORIES: [i64; 3] = [100_000, 1_000_000, 10_000_000];
-const PATIENCE: Duration = Duration::from_secs(3600);
 
 fn main() {
     let asked: Vec<i64> = std::env::args()
@@ -67,7 +69,7 @@ fn refresh_after(events: i64) {
     let begun = Instant::now();
     let _ingest = project.start(&["ingest"]);
     let mut holds = |events: i64| {
-        wait("bronze", || {
+        wait("bronze", EVERY, || {
             (bronze.messages(&lake) >= loaded + events).then_some(())
         });
     };
@@ -76,9 +78,11 @@ fn refresh_after(events: i64) {
 
     let begun = Instant::now();
     let mut refresh = project.start(&["refresh", "--watch"]);
-    wait("the first epoch", || epoch_of(&lake, bronze_version(&lake)));
+    wait("the first epoch", EVERY, || {
+        epoch_of(&lake, bronze_version(&lake))
+    });
     let built = begun.elapsed();
-    let used = Usage::of(&refresh);
+    let used = Usage::of(refresh.id());
     println!(
         "{events} events: ingested in {:.1} s; first build {:.1} s from process start ({:.0} events/s), {:.1} CPU s, {} MB at most",
         ingested.as_secs_f64(),
@@ -90,16 +94,16 @@ fn refresh_after(events: i64) {
 
     let mut next = events;
     for _ in 0..ROUNDS {
-        let before = Usage::of(&refresh);
+        let before = Usage::of(refresh.id());
         let version = bronze_version(&lake);
         produce(&producer, next..next + NEW_EVENTS);
         next += NEW_EVENTS;
         holds(next);
         let committed = modified(&entry(&lake, bronze_version(&lake)));
         assert!(bronze_version(&lake) > version);
-        let epoch = wait("an epoch", || epoch_of(&lake, bronze_version(&lake)));
+        let epoch = wait("an epoch", EVERY, || epoch_of(&lake, bronze_version(&lake)));
         let shown = modified(&epoch);
-        let after = Usage::of(&refresh);
+        let after = Usage::of(refresh.id());
         println!(
             "  {NEW_EVENTS} new: visible {:.3} s after their commit, {:.2} CPU s, {:.1} MB read",
             shown
@@ -128,7 +132,7 @@ fn edit(project: &Project, refresh: &mut Running) {
         let fields = manifest["tables"]["gold.activites_par_mois"]["schema"]["fields"].as_array();
         fields.is_some_and(|fields| fields.iter().any(|field| field["name"] == "un"))
     };
-    let epoch = wait("the edit", || {
+    let epoch = wait("the edit", EVERY, || {
         let (path, manifest) = newest(&lake)?;
         shows(&manifest).then_some(path)
     });
@@ -144,18 +148,6 @@ fn edit(project: &Project, refresh: &mut Running) {
 fn succeed(project: &Project, arguments: &[&str]) {
     let output = project.run(arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
-}
-
-/// Looks until there is something.
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn produce(producer: &BaseProducer, ids: std::ops::Range<i64>) {
@@ -324,40 +316,4 @@ fn costs(epoch: &Path) -> Vec<(String, u64)> {
 fn modified(path: &Path) -> SystemTime {
     let metadata = std::fs::metadata(path).expect("a file");
     metadata.modified().expect("a time")
-}
-
-/// CPU time, bytes read and memory of a role, as /proc shows them.
-struct Usage {
-    cpu_seconds: f64,
-    bytes_read: u64,
-    peak_megabytes: u64,
-}
-
-impl Usage {
-    fn of(running: &Running) -> Self {
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let process = PathBuf::from(format!("/proc/{}", running.id()));
-        let read = |name: &str| std::fs::read_to_string(process.join(name)).expect("it runs");
-        let stat = read("stat");
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .expect("a name")
-            .1
-            .split_whitespace()
-            .collect();
-        let ticks: f64 = fields[11..13]
-            .iter()
-            .filter_map(|field| field.parse::<f64>().ok())
-            .sum();
-        let number = |text: &str, name: &str| -> u64 {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            let word = line.and_then(|line| line.split_whitespace().next());
-            word.and_then(|word| word.parse().ok()).expect("a number")
-        };
-        Self {
-            cpu_seconds: ticks / TICKS_PER_SECOND,
-            bytes_read: number(&read("io"), "rchar:"),
-            peak_megabytes: number(&read("status"), "VmHWM:") / 1024,
-        }
-    }
 }

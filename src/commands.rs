@@ -97,8 +97,7 @@ impl Context {
         let _stopped_when_dropped = stop.clone().drop_guard();
         tokio::select! {
             result = work => Ok(result?),
-            ended = console::serve_probes(listener, self.metrics.clone(), stop) => {
-                ended?;
+            () = console::serve_probes(listener, self.metrics.clone(), stop) => {
                 Err(anyhow::anyhow!("health and metrics ended by themselves"))
             }
         }

@@ -39,30 +39,38 @@ pub(crate) struct Answer {
 /// Signs in with the password of the tests; the cookie.
 #[track_caller]
 pub(crate) fn sign_in(address: &str, user: &str) -> String {
-    let form = fetch(address, "/login", "").expect("answered");
-    let form = String::from_utf8(form.body).expect("a page");
-    let token = form.split("name=\"token\" value=\"").nth(1);
-    let token = token
-        .and_then(|rest| rest.split('"').next())
-        .expect("a token");
-    let body = format!("token={token}&user={user}&password=correct+horse+battery");
-    let host = address.trim_start_matches("http://");
-    let mut stream = connect(address).expect("connected");
-    write!(
-        stream,
-        "POST /login HTTP/1.1\r\nHost: {host}\r\nOrigin: {address}\r\nConnection: close\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
+    let form = format!("user={user}&password=correct+horse+battery");
+    let answer = send(address, "/login", "/login", &form);
     let cookie = answer.split("sportlake_session=").nth(1);
     let cookie = cookie.and_then(|rest| rest.split(';').next());
     format!(
         "sportlake_session={}",
         cookie.unwrap_or_else(|| unreachable!("no cookie: {answer}"))
     )
+}
+
+/// The answer to a form of a page, sent with the token that the page has for it.
+#[track_caller]
+pub(crate) fn send(address: &str, page: &str, to: &str, form: &str) -> String {
+    let page = fetch(address, page, "").expect("answered");
+    let page = String::from_utf8(page.body).expect("a page");
+    let token = page.split("name=\"token\" value=\"").nth(1);
+    let token = token
+        .and_then(|rest| rest.split('"').next())
+        .expect("a token");
+    let body = format!("token={token}&{form}");
+    let host = address.trim_start_matches("http://");
+    let mut stream = connect(address).expect("connected");
+    write!(
+        stream,
+        "POST {to} HTTP/1.1\r\nHost: {host}\r\nOrigin: {address}\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
 }
 
 pub(crate) fn connect(address: &str) -> std::io::Result<TcpStream> {

@@ -4,6 +4,7 @@ use changes::Op;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::http;
 use crate::outsider::Outsider;
 use crate::project::{Project, text};
 
@@ -50,6 +51,7 @@ fn rules_kept_out_rows_and_dead_letters_are_told_and_taken_in_again() {
         .set("generator.days", "5")
         .set("generator.rate", "0");
     let mut up = project.start(&["up"]);
+    let page = up.address("http://");
     up.wait_for("caught up");
     assert!(said(&project, 0, &["validate"]).contains("none broken"));
     let mut outsider = Outsider::connect(&project.kafka());
@@ -63,6 +65,7 @@ fn rules_kept_out_rows_and_dead_letters_are_told_and_taken_in_again() {
     a_broken_rule_is_found(&project);
     what_is_kept_out_is_told(&project);
     dead_letters_are_told(&project);
+    dead_letters_are_taken_in_again_from_the_page(&project, &page);
     a_suite_becomes_lines(&project, &mut up);
     up.signal(Signal::SIGINT);
     up.end();
@@ -182,6 +185,25 @@ fn dead_letters_are_told(project: &Project) {
     assert_eq!(again()[0]["_offset"], place, "it keeps its coordinates");
     let bronze = "SELECT count(*), count(error) FROM bronze.employees WHERE error IS NOT NULL";
     assert_eq!(project.rows(bronze), ["2,2"]);
+}
+
+fn dead_letters_are_taken_in_again_from_the_page(project: &Project, page: &str) {
+    let shown = http::get(page, "/quality");
+    let letters = shown
+        .split("id=\"letters-title\"")
+        .nth(1)
+        .expect("a section");
+    assert!(
+        letters.contains("employees") && letters.contains("/quality/letters"),
+        "{letters}"
+    );
+    let answer = http::send(page, "/quality", "/quality/letters", "");
+    assert!(
+        answer.starts_with("HTTP/1.1 303") && answer.contains("/quality?done=letters"),
+        "{answer}"
+    );
+    while json(project, 0, &["dlq", "list"])[0]["attempt"] != 3 {}
+    http::get(page, "/quality?done=letters");
 }
 
 fn a_suite_becomes_lines(project: &Project, up: &mut crate::project::Running) {

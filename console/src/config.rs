@@ -4,6 +4,8 @@ use std::time::Duration;
 use engine::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
+use crate::connections::Room;
+
 /// `[http]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,14 +18,19 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Hours for which somebody who signed in to the page need not do so again.
     pub session_hours: u32,
+    /// Connections that are answered at once; others wait.
+    pub max_connections: u32,
     /// Seconds that the statements of one page may take together.
     pub page_seconds: u64,
     /// Pages that are told of new epochs as they come; others show them when they are loaded again.
     pub max_followers: usize,
     /// Exports that may run at once; others are told to come back.
     pub max_exports: usize,
-    /// Seconds for which whoever exports may read nothing of it, before the export is ended.
+    /// Seconds for which a client may read nothing of its answer, before that is ended.
     pub unread_seconds: u64,
+    /// How long the head of a request, and its form, may take to come.
+    #[serde(skip)]
+    pub asking: Duration,
     /// How long requests in flight may take once the process is asked to stop.
     #[serde(skip)]
     pub grace: Duration,
@@ -36,10 +43,12 @@ impl Default for HttpConfig {
             insecure: false,
             hosts: Vec::new(),
             session_hours: 12,
+            max_connections: 512,
             page_seconds: 30,
             max_followers: 64,
             max_exports: 4,
             unread_seconds: 60,
+            asking: Duration::from_secs(15),
             grace: Duration::from_secs(1),
         }
     }
@@ -53,6 +62,7 @@ impl HttpConfig {
     pub fn validate(&self) -> Result<()> {
         for (name, value) in [
             ("session_hours", u64::from(self.session_hours)),
+            ("max_connections", u64::from(self.max_connections)),
             ("page_seconds", self.page_seconds),
             ("unread_seconds", self.unread_seconds),
         ] {
@@ -85,6 +95,15 @@ impl HttpConfig {
 
     pub(crate) fn lifetime(&self) -> Duration {
         Duration::from_secs(u64::from(self.session_hours) * 60 * 60)
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            connections: self.max_connections,
+            asking: self.asking,
+            unread: self.unread(),
+            grace: self.grace,
+        }
     }
 
     pub(crate) fn unread(&self) -> Duration {

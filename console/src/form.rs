@@ -1,12 +1,41 @@
 //! What a browser sends in an address or a form: names and values, few and short.
 
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use engine::{Error, Result};
+use tokio::time::timeout;
 use url::form_urlencoded;
+
+use crate::visit::Site;
 
 /// Bytes of a query string or of a form.
 pub(crate) const LONGEST: usize = 8 * 1024;
 const LONGEST_VALUE: usize = 1024;
 const MOST_VALUES: usize = 32;
+
+/// Hands a request on when all of its form is there: not too long, and not too late.
+pub(crate) async fn whole(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let asking = site.config.asking;
+    let (parts, body) = request.into_parts();
+    match timeout(asking, to_bytes(body, LONGEST)).await {
+        Ok(Ok(form)) => next.run(Request::from_parts(parts, Body::from(form))).await,
+        Ok(Err(_)) => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a form has {LONGEST} bytes at most\n"),
+        )
+            .into_response(),
+        Err(_) => (
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the form did not come in {} s\n", asking.as_secs()),
+        )
+            .into_response(),
+    }
+}
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Values(Vec<(String, String)>);

@@ -7,6 +7,7 @@
 mod benefits;
 mod chart;
 mod config;
+mod connections;
 mod door;
 mod export;
 mod failure;
@@ -24,11 +25,9 @@ mod traces;
 mod visit;
 mod why;
 
-use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
 
-use engine::{Clock, Desk, Error, ErrorKind, Lake, Result, SourceConfig};
+use engine::{Clock, Desk, Lake, Result, SourceConfig};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -38,7 +37,6 @@ pub use config::{HttpConfig, MetricsConfig};
 
 use self::export::Exports;
 use self::live::Followers;
-use self::routes::Service;
 use self::visit::Site;
 
 /// Explanations of rows that are looked for at a time; others wait.
@@ -60,7 +58,7 @@ impl Page {
     /// Answers HTTP on the listener until `shutdown` is cancelled and requests in flight are done.
     ///
     /// # Errors
-    /// `InvalidRequest` for a configuration that cannot serve; `Unavailable` when accepting fails.
+    /// `InvalidRequest` for a configuration that cannot serve.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -68,7 +66,7 @@ impl Page {
         shutdown: CancellationToken,
     ) -> Result<()> {
         config.validate()?;
-        let grace = config.grace;
+        let room = config.room();
         let site = Arc::new(Site {
             desk: self.desk,
             lake: self.lake,
@@ -83,43 +81,17 @@ impl Page {
         let service = routes::service(site.clone(), self.registry);
         let looking = site.followers.look(site.desk.reader(), &shutdown);
         tokio::select! {
-            ended = until_stopped(listener, service, grace, shutdown.clone()) => ended,
-            () = async { looking.await; std::future::pending().await } => Ok(()),
+            () = connections::answer(listener, service, room, shutdown.clone()) => {}
+            () = async { looking.await; std::future::pending().await } => {}
         }
+        Ok(())
     }
 }
 
 /// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives.
-pub async fn serve_probes(
-    listener: TcpListener,
-    registry: Registry,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    let service = routes::probes(registry);
-    until_stopped(listener, service, HttpConfig::default().grace, shutdown).await
-}
-
-async fn until_stopped(
-    listener: TcpListener,
-    service: Service,
-    grace: Duration,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    let stopped = shutdown.clone();
-    let server = axum::serve(listener, service)
-        .with_graceful_shutdown(async move { stopped.cancelled().await })
-        .into_future();
-    // A client that keeps its connection open must not keep the process alive.
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(grace).await;
-    };
-    tokio::select! {
-        result = server => result.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the HTTP server stopped").caused_by(error)
-        }),
-        () = overdue => Ok(()),
-    }
+pub async fn serve_probes(listener: TcpListener, registry: Registry, shutdown: CancellationToken) {
+    let room = HttpConfig::default().room();
+    connections::answer(listener, routes::probes(registry), room, shutdown).await;
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,16 +14,12 @@ use crate::{
     benefits, door, export, failure, form, layout, live, login, pipeline, quality, queries, why,
 };
 
-/// With the address of whoever connects.
-pub(crate) type Service = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
-
-pub(crate) fn service(site: Arc<Site>, registry: Registry) -> Service {
+pub(crate) fn service(site: Arc<Site>, registry: Registry) -> Router {
     let reader = site.desk.reader().clone();
     pages(site)
         .merge(measured(registry))
         .route("/readyz", get(ready).with_state(reader))
         .layer(middleware::from_fn(guarded))
-        .into_make_service_with_connect_info()
 }
 
 /// Everything behind the door.
@@ -49,16 +43,15 @@ fn pages(site: Arc<Site>) -> Router {
         .route("/live.js", get(script))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(form::LONGEST))
+        .layer(middleware::from_fn_with_state(site.clone(), form::whole))
         .layer(middleware::from_fn_with_state(site, door::enter))
 }
 
-pub(crate) fn probes(registry: Registry) -> Service {
+pub(crate) fn probes(registry: Registry) -> Router {
     measured(registry)
         .route("/readyz", get(|| async { "ready\n" }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(middleware::from_fn(guarded))
-        .into_make_service_with_connect_info()
 }
 
 fn measured(registry: Registry) -> Router {

@@ -1,4 +1,6 @@
-use super::{PASSWORD, Running};
+use std::time::Duration;
+
+use super::{HttpConfig, PASSWORD, Running, lake};
 
 /// Every path that shows something of the lake or does something.
 const READ: [&str; 9] = [
@@ -222,5 +224,20 @@ async fn large_bodies_and_odd_requests_are_refused() {
     let many: Vec<(&str, &str)> = vec![("a", "1"); 50];
     assert_eq!(browser.post("/login", &many).await.status, 400);
     assert_eq!(browser.send("DELETE", "/", None).await.status, 405);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_does_not_come_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = lake::sport(folder.path()).await;
+    let config = HttpConfig {
+        asking: Duration::from_millis(300),
+        ..HttpConfig::default()
+    };
+    let running = Running::on(folder, lake, config).await;
+    let mut browser = running.browser().with("Content-Length", "5000");
+    let shown = browser.post("/login", &[("user", "rose")]).await;
+    assert_eq!(shown.status, 408, "{}", shown.body);
     running.stop().await;
 }
