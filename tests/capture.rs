@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
 use crate::otlp::{Manner, Receiver};
+use crate::ports::free_port;
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{Project, text, variable};
 
@@ -77,7 +78,36 @@ fn up_captures_a_postgres_and_invents_nothing_beside_it() {
         "{}",
         text(&second.stderr)
     );
+
+    // What ends the capture is told, and ends nothing else.
+    database.sql("ALTER ROLE sportlake_cdc NOLOGIN");
+    database.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'sportlake_cdc'",
+    );
+    up.wait_for("changes of PostgreSQL do not come any more");
+    let served = project.run(&["query", "--output", "csv", ids]);
+    assert!(served.status.success(), "{}", text(&served.stderr));
+    database.sql("ALTER ROLE sportlake_cdc LOGIN");
+    up.wait_for("capturing the changes of sportlake_cdc@127.0.0.1");
     up.kill();
+}
+
+#[test]
+fn up_waits_for_a_postgres_that_is_away_and_refuses_one_that_does_not_let_it_in() {
+    let Some(server) = Server::start(&["wal_level=logical"]) else {
+        return;
+    };
+    let database = Database::on(Arc::new(server), "t_away");
+    let away = format!("postgres://sportlake_cdc:x@127.0.0.1:{}/away", free_port());
+    let project = Project::new().set("source.postgres", &away);
+    let mut up = project.start(&["up"]);
+    up.wait_for("changes of PostgreSQL do not come any more");
+    up.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(up.end().code(), Some(0), "{}", up.transcript());
+
+    let wrong = database.url_of("sportlake_cdc", "wrong", "");
+    let refused = Project::new().set("source.postgres", &wrong).run(&["up"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stderr));
 }
 
 #[test]
