@@ -8,6 +8,8 @@ use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use sql_files::NameError;
 
+use crate::memory::is_full;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller can do about an error; one exit code and one protocol code each.
@@ -110,6 +112,7 @@ impl From<DataFusionError> for Error {
             DataFusionError::ArrowError(arrow, _) => arrow_kind(arrow),
             DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
+            DataFusionError::IoError(io) if is_full(io) => ErrorKind::ResourceExhausted,
             DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
             DataFusionError::ParquetError(parquet) => parquet_kind(parquet),
             DataFusionError::External(inner) if is_of_a_pattern(inner.as_ref()) => {
@@ -173,6 +176,7 @@ fn arrow_kind(error: &ArrowError) -> ErrorKind {
         | ArrowError::ArithmeticOverflow(_)
         | ArrowError::InvalidArgumentError(_) => ErrorKind::InvalidRequest,
         ArrowError::NotYetImplemented(_) => ErrorKind::Unsupported,
+        ArrowError::IoError(_, io) if is_full(io) => ErrorKind::ResourceExhausted,
         ArrowError::IoError(..) => ErrorKind::Unavailable,
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
             Some(ours) => ours.kind,

@@ -301,7 +301,9 @@ impl Lake {
 
     /// # Errors
     /// `Unavailable` when the lake's directory is not there, or is another: writing would make a second lake.
-    async fn check_presence(&self) -> Result<()> {
+    /// # Errors
+    /// `Unavailable` when the lake's directory is away.
+    pub(crate) async fn check_presence(&self) -> Result<()> {
         if self.read(FORMAT_FILE).await?.is_some() {
             return Ok(());
         }

@@ -111,9 +111,7 @@ pub(crate) fn exhausted(error: &DataFusionError) -> Option<Error> {
         if in_a_reader {
             return Some(no_memory());
         }
-        let full = error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|io| io.kind() == io::ErrorKind::StorageFull);
+        let full = error.downcast_ref::<io::Error>().is_some_and(is_full);
         if full || said.contains(DISK_EXHAUSTED) {
             let message = "the statement spills more to the disk than there is room for";
             return Some(
@@ -125,6 +123,14 @@ pub(crate) fn exhausted(error: &DataFusionError) -> Option<Error> {
         cause = error.source();
     }
     None
+}
+
+/// Whether a file of a running statement finds no room: what it spills takes all it may, or its disk is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) || error.to_string().contains(DISK_EXHAUSTED)
 }
 
 fn no_memory() -> Error {

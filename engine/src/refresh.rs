@@ -58,7 +58,7 @@ pub use self::standing::Standing;
 use sql_files::TableName;
 
 use self::upkeep::Tending;
-use self::within::Rest;
+use self::within::{Failing, Rest};
 use crate::clock::Clock;
 use crate::delta::Table;
 use crate::epoch::{EpochLog, Intent, Manifest};
@@ -160,6 +160,9 @@ pub struct Refresher {
     tending: Tending,
     /// Tables that took too long.
     rests: BTreeMap<TableName, Rest>,
+    /// When tables whose error may pass are tried again.
+    retries: BTreeMap<TableName, Rest>,
+    failing: Option<Failing>,
     /// Ends a build when the role is to end.
     stop: CancellationToken,
     /// Whether nobody waits for what it makes, so that it looks at nobody's wishes.
@@ -225,6 +228,8 @@ impl Refresher {
             ledger: Ledger::new(&lake),
             tending: Tending::default(),
             rests: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            failing: None,
             stop: CancellationToken::new(),
             is_rehearsal: false,
             sessions,
@@ -242,10 +247,12 @@ impl Refresher {
     /// # Errors
     /// What no later turn can mend. Storage that is away is tried again.
     pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<()> {
-        let pause = self.pause();
         self.stop = shutdown.clone();
         while !shutdown.is_cancelled() {
-            match self.requests_and_turn().await {
+            let turn = self.requests_and_turn().await;
+            // What is on disk when the role starts is whole.
+            self.project.let_edits_settle();
+            match turn {
                 Ok(Turn::Published(_)) => continue,
                 Ok(Turn::Quiet) => {}
                 Err(ended) if ended.kind() == ErrorKind::Cancelled => {
@@ -259,6 +266,7 @@ impl Refresher {
                 }
                 Err(failed) => return Err(failed),
             }
+            let pause = self.pause();
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = wake.notified() => {}
@@ -269,7 +277,11 @@ impl Refresher {
     }
 
     fn pause(&self) -> Duration {
-        Duration::from_millis(self.config.poll_ms.max(10))
+        let pause = Duration::from_millis(self.config.poll_ms.max(10));
+        match self.project.settles_in() {
+            Some(settles) => pause.min(settles.max(Duration::from_millis(10))),
+            None => pause,
+        }
     }
 
     /// What commands ask for comes first: they wait.

@@ -11,7 +11,7 @@ use sql_files::TableName;
 use tracing::{Instrument, error, warn};
 
 use super::Refresher;
-use super::due::{Versions, attempt, inputs_of};
+use super::due::{MAY_PASS, Versions, attempt, inputs_of};
 use super::edit::{is_served, replaced};
 use super::give_up::ends_the_turn;
 use super::newer::Watch;
@@ -24,7 +24,7 @@ use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::masked::masked;
-use crate::project::{CheckedProject, SqlFile};
+use crate::project::{CheckedProject, CheckedTable, SqlFile};
 use crate::reader::stored_table;
 use crate::session::public_views;
 use crate::traces;
@@ -109,7 +109,7 @@ impl Refresher {
                 continue;
             }
             let verdict = self
-                .table(&mut next, intent, file, &table.schema, inputs, &mut watch)
+                .table(&mut next, intent, file, table, inputs, &mut watch)
                 .await?;
             let is_new =
                 next.tables.get(name).map(|state| state.version) != versions.get(name).copied();
@@ -148,11 +148,12 @@ impl Refresher {
         next: &mut Manifest,
         intent: &Intent,
         file: &SqlFile,
-        schema: &SchemaRef,
+        table: &CheckedTable,
         inputs: Versions,
         watch: &mut Watch,
     ) -> Result<Option<Vec<Check>>> {
         let name = &file.name;
+        let schema = &table.schema;
         let started = Instant::now();
         let attempt = attempt(file, &inputs);
         let last = next.tables.get(name).cloned();
@@ -162,7 +163,7 @@ impl Refresher {
             .is_some_and(|newest| newest.project != intent.project);
         let stale = match &last {
             Some(state) => self.is_stale(file, state, &attempt, intent.now, edited),
-            None => !(self.is_unbuilt(name) && self.is_resting(file, intent.now)),
+            None => self.is_untried(file, table.reads_clock, &attempt, intent.now),
         };
         if !stale {
             if let Some(state) = next.tables.get_mut(name) {
@@ -248,15 +249,11 @@ impl Refresher {
             }
             traces::made(&span, state.rows);
             next.tables.insert(name.clone(), state);
+            self.retries.remove(name);
             Ok(Some(checks))
         };
         let made = Box::pin(making).instrument(span.clone()).await;
         made.inspect_err(|error| traces::failed(&span, error))
-    }
-
-    fn is_unbuilt(&self, name: &TableName) -> bool {
-        let newest = self.newest.as_ref();
-        newest.is_some_and(|newest| newest.unbuilt.contains_key(name))
     }
 
     /// Holds a table whose build failed, unless its error ends the turn. What it committed for this epoch, before an
@@ -269,7 +266,10 @@ impl Refresher {
         attempt: &str,
         error: Error,
     ) -> Result<Option<Vec<Check>>> {
-        if ends_the_turn(&error) {
+        if ends_the_turn(&error)
+            && !(error.kind() == ErrorKind::Unavailable
+                && self.is_its_own(intent.epoch, &file.name).await)
+        {
             return Err(error);
         }
         if !is_about_the_data(error.kind()) {
@@ -283,12 +283,20 @@ impl Refresher {
         for name in [file.name.clone(), file.name.quarantine()] {
             self.put_back(intent, &name).await?;
         }
-        if error.kind() == ErrorKind::DeadlineExceeded {
-            self.put_to_rest(file, intent.now);
-        }
+        let attempt = match error.kind() {
+            ErrorKind::InvalidRequest | ErrorKind::Unsupported => attempt.to_owned(),
+            ErrorKind::DeadlineExceeded => {
+                self.put_to_rest(file, intent.now);
+                attempt.to_owned()
+            }
+            _ => {
+                self.try_later(file, intent.now);
+                format!("{attempt}{MAY_PASS}")
+            }
+        };
         self.found_same.insert(file.name.clone(), intent.now);
         let verdict = Verdict::unreadable(&error);
-        hold(next, file, attempt, verdict.failure.unwrap_or_default());
+        hold(next, file, &attempt, verdict.failure.unwrap_or_default());
         Ok(Some(verdict.checks))
     }
 

@@ -8,6 +8,9 @@ use super::Refresher;
 use crate::epoch::{Freshness, TableState};
 use crate::project::{CheckedProject, SqlFile};
 
+/// Behind an attempt whose error may pass.
+pub(super) const MAY_PASS: &str = " may pass";
+
 /// Versions of tables by name.
 pub(super) type Versions = BTreeMap<TableName, u64>;
 
@@ -48,15 +51,34 @@ impl Refresher {
             let attempt = attempt(file, &inputs);
             match newest.tables.get(&file.name) {
                 Some(state) => self.is_stale(file, state, &attempt, now, false),
-                None => newest.unbuilt.get(&file.name).is_none_or(|unbuilt| {
-                    if self.is_resting(file, now) {
-                        return false;
+                None => match newest.unbuilt.get(&file.name) {
+                    // It waits for what it reads.
+                    Some(unbuilt) if unbuilt.attempt.is_empty() => {
+                        table.reads_clock && self.is_old_attempt(&file.name, now)
                     }
-                    let is_moved = !unbuilt.attempt.is_empty() && unbuilt.attempt != attempt;
-                    is_moved || (table.reads_clock && self.is_old_attempt(&file.name, now))
-                }),
+                    _ => self.is_untried(file, table.reads_clock, &attempt, now),
+                },
             }
         })
+    }
+
+    /// Whether a table that was never built is to be tried: not so soon after it failed, and not the same again.
+    pub(super) fn is_untried(
+        &self,
+        file: &SqlFile,
+        reads_clock: bool,
+        attempt: &str,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let newest = self.newest.as_ref();
+        let Some(unbuilt) = newest.and_then(|newest| newest.unbuilt.get(&file.name)) else {
+            return true;
+        };
+        if self.selection.is_some() {
+            return true;
+        }
+        !self.is_resting(file, now)
+            && (unbuilt.attempt != attempt || (reads_clock && self.is_old_attempt(&file.name, now)))
     }
 
     /// Whether the last attempt at a table is so long ago that the clock alone may have changed its outcome.
@@ -80,10 +102,14 @@ impl Refresher {
         project_edited: bool,
     ) -> bool {
         if let Some(selection) = &self.selection {
-            return selection.full || state.attempt != attempt || state.reads_clock;
+            let is_held = state.state == Freshness::Held;
+            return selection.full || is_held || state.attempt != attempt || state.reads_clock;
         }
         if state.state == Freshness::Held && self.is_resting(file, now) {
             return false;
+        }
+        if state.attempt.strip_suffix(MAY_PASS) == Some(attempt) {
+            return self.is_retried(file, now);
         }
         if state.attempt == attempt {
             return state.reads_clock && self.is_past(&file.name, state, now);

@@ -3,14 +3,12 @@
 //! A process that dies on the way leaves the intent, so the next one finishes the epoch or gives it up again: a table
 //! that is put back is one that the epoch did not commit.
 
-use std::collections::BTreeSet;
-
 use sql_files::TableName;
 use tracing::{info, warn};
 
 use super::Refresher;
 use super::build::transaction_id;
-use super::rollback::add;
+use super::rollback::back_to;
 use crate::delta::{Change, Table, TableLayout};
 use crate::epoch::Intent;
 use crate::error::{Error, ErrorKind, Result};
@@ -107,19 +105,10 @@ impl Refresher {
             Some(state) => self.snapshots.files(&state.path, state.version).await?,
             None => Default::default(),
         };
-        let current: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
-        let kept: BTreeSet<&str> = then.iter().map(|file| file.path.as_str()).collect();
         let now = (self.clock)();
         let change = Change {
-            removes: table.removes(|path| !kept.contains(path))?,
-            adds: then
-                .iter()
-                .filter(|file| !current.contains(&file.path))
-                .map(|file| add(file, now.timestamp_millis()))
-                .collect(),
-            schema: (table.schema()?.fields() != schema.fields()).then(|| schema.clone()),
             transactions: vec![(id, epoch - 1)],
-            moves_rows: false,
+            ..back_to(&table, &then, &schema, now)?
         };
         let layout = TableLayout {
             schema,

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sql_files::TableName;
 use tracing::{info, warn};
@@ -14,6 +15,9 @@ use crate::lake::Lake;
 use crate::project::{CheckedProject, LOCK_FILE, Project, SourcesLock, check_project, table_of};
 use crate::session::Sessions;
 
+/// How long an edit stays as it is before it is taken: editors and deployments save several files one after the other.
+const SETTLES: Duration = Duration::from_millis(200);
+
 /// The project whose tables are served: the last one that was whole.
 pub(super) struct InForce {
     folder: PathBuf,
@@ -22,6 +26,10 @@ pub(super) struct InForce {
     published: Option<Arc<CheckedProject>>,
     /// Texts on disk when last looked at, good or not.
     seen: Option<BTreeMap<String, String>>,
+    /// Whether an edit waits until nothing more is saved.
+    settles: bool,
+    /// Texts on disk that may still change, and since when they are so.
+    unsettled: Option<(BTreeMap<String, String>, Instant)>,
     /// Fingerprint of the texts on disk that a rollback put out of force.
     refused: Option<String>,
     /// As this process last wrote it to the lake.
@@ -61,6 +69,8 @@ impl InForce {
             current: None,
             published: None,
             seen: None,
+            settles: false,
+            unsettled: None,
             refused: newest.and_then(|newest| newest.refused.clone()),
             standing: None,
             is_unreadable: false,
@@ -128,6 +138,10 @@ impl InForce {
             Err(error) => return Err(error),
         };
         if self.seen.as_ref() == Some(read.texts()) && !self.is_unreadable {
+            self.unsettled = None;
+            return Ok(None);
+        }
+        if !self.is_settled(read.texts()) {
             return Ok(None);
         }
         let before = self.seen.replace(read.texts().clone());
@@ -138,6 +152,36 @@ impl InForce {
             Err(_) => self.seen = before,
         }
         weighed
+    }
+
+    /// From here on an edit is taken when it has stayed as it is for a moment.
+    pub(super) fn let_edits_settle(&mut self) {
+        self.settles = true;
+    }
+
+    /// When to look again at an edit that may still change.
+    pub(super) fn settles_in(&self) -> Option<Duration> {
+        let (_, since) = self.unsettled.as_ref()?;
+        Some(SETTLES.saturating_sub(since.elapsed()))
+    }
+
+    fn is_settled(&mut self, texts: &BTreeMap<String, String>) -> bool {
+        if !self.settles || self.current.is_none() {
+            return true;
+        }
+        match &self.unsettled {
+            Some((last, since)) if last == texts => {
+                if since.elapsed() < SETTLES {
+                    return false;
+                }
+                self.unsettled = None;
+                true
+            }
+            _ => {
+                self.unsettled = Some((texts.clone(), Instant::now()));
+                false
+            }
+        }
     }
 
     async fn weigh(

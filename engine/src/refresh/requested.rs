@@ -6,6 +6,7 @@ use serde_json::json;
 use sql_files::TableName;
 use tracing::{error, info};
 
+use super::in_force::Edit;
 use super::selection::Selection;
 use super::{Refresher, Turn};
 use crate::epoch::{Freshness, Manifest};
@@ -80,17 +81,8 @@ impl Refresher {
         if self.unfinished.is_some() {
             self.turn().await?;
         }
-        // An edit is in force in whole, whatever is asked for.
-        if self.newest.is_some()
-            && !wanted.tables.is_empty()
-            && let Some(edit) = self.take_edit().await?
-        {
-            self.advance(Some(edit), Instant::now()).await?;
-        }
-        self.wanted = Some(wanted);
-        let turn = self.turn().await;
+        let turn = self.turn_about(wanted).await;
         let selection = self.selection.take();
-        self.wanted = None;
         let Some(selection) = selection else {
             turn?;
             return Ok(Outcome {
@@ -101,6 +93,55 @@ impl Refresher {
         };
         let published = matches!(turn?, Turn::Published(_));
         Ok(outcome(&selection, self.newest.as_deref(), published))
+    }
+    /// An edit is in force in whole, whatever is asked for; one that is saved meanwhile comes first too, and what is
+    /// asked for is done with it.
+    async fn turn_about(&mut self, wanted: Wanted) -> Result<Turn> {
+        let is_about_some = self.newest.is_some() && !wanted.tables.is_empty();
+        let mut overtaken: Option<Error> = None;
+        loop {
+            if is_about_some || overtaken.is_some() {
+                let given_up = overtaken.take();
+                let edit = self.settled_edit().await?;
+                let advanced = match (edit, given_up) {
+                    (Some(edit), _) => self.advance(Some(edit), Instant::now()).await,
+                    (None, Some(error)) => return Err(error),
+                    (None, None) => Ok(Turn::Quiet),
+                };
+                match advanced {
+                    Err(error) if self.is_overtaken(&error) => {
+                        overtaken = Some(error);
+                        continue;
+                    }
+                    advanced => advanced?,
+                };
+            }
+            self.wanted = Some(wanted.clone());
+            let turn = self.turn().await;
+            self.wanted = None;
+            match turn {
+                Err(error) if self.is_overtaken(&error) => {
+                    self.selection = None;
+                    overtaken = Some(error);
+                }
+                turn => return turn,
+            }
+        }
+    }
+
+    fn is_overtaken(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Cancelled && !self.stop.is_cancelled()
+    }
+
+    /// The edit on disk, once it is whole.
+    async fn settled_edit(&mut self) -> Result<Option<Edit>> {
+        loop {
+            let edit = self.take_edit().await?;
+            match self.project.settles_in() {
+                Some(pause) if edit.is_none() => tokio::time::sleep(pause).await,
+                _ => return Ok(edit),
+            }
+        }
     }
 }
 

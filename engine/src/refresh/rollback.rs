@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
 use deltalake_core::kernel::Add;
 use object_store::ObjectStoreExt;
 use sql_files::TableName;
@@ -10,7 +12,7 @@ use sql_files::TableName;
 use super::build::{Built, transaction};
 use super::due::attempt;
 use super::{Refresher, Turn};
-use crate::delta::{Change, DataFile, TableLayout};
+use crate::delta::{Change, DataFile, Table, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
@@ -141,21 +143,10 @@ impl Refresher {
         }
         let then = self.snapshots.files(&state.path, state.version).await?;
         let table = self.writer_of(name, &layout).await?;
-        let current: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
-        let kept: BTreeSet<&str> = then.iter().map(|file| file.path.as_str()).collect();
-        let schema_changed = table.schema()?.fields() != state.schema.fields();
         let change = Change {
-            removes: table.removes(|path| !kept.contains(path))?,
-            adds: then
-                .iter()
-                .filter(|file| !current.contains(&file.path))
-                .map(|file| add(file, intent.now.timestamp_millis()))
-                .collect(),
-            schema: schema_changed.then(|| state.schema.clone()),
             transactions: vec![transaction(intent, name)],
-            moves_rows: false,
+            ..back_to(table, &then, &state.schema, intent.now)?
         };
-        let table = self.writer_of(name, &layout).await?;
         table.commit(change, &layout, intent.now).await
     }
 
@@ -212,7 +203,30 @@ fn rename_inputs(next: &mut Manifest, target: &Manifest, project: &CheckedProjec
     }
 }
 
-pub(super) fn add(file: &DataFile, modified: i64) -> Add {
+/// What makes the files of a table those of an earlier version again.
+pub(super) fn back_to(
+    table: &Table,
+    then: &[DataFile],
+    schema: &SchemaRef,
+    now: DateTime<Utc>,
+) -> Result<Change> {
+    let current: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
+    let kept: BTreeSet<&str> = then.iter().map(|file| file.path.as_str()).collect();
+    let is_another = table.schema()?.fields() != schema.fields();
+    Ok(Change {
+        removes: table.removes(|path| !kept.contains(path))?,
+        adds: then
+            .iter()
+            .filter(|file| !current.contains(&file.path))
+            .map(|file| add(file, now.timestamp_millis()))
+            .collect(),
+        schema: is_another.then(|| schema.clone()),
+        transactions: Vec::new(),
+        moves_rows: false,
+    })
+}
+
+fn add(file: &DataFile, modified: i64) -> Add {
     Add {
         path: file.path.clone(),
         partition_values: file.partition_values.clone(),

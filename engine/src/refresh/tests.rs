@@ -1,5 +1,6 @@
 mod ages;
 mod edits;
+mod failing;
 mod give_up;
 mod plans;
 mod rechecks;

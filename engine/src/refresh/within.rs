@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
+use sql_files::TableName;
 
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
@@ -22,11 +23,27 @@ const RESTS: u32 = 10;
 /// Batches that a query is ahead of who takes them.
 const AHEAD: usize = 2;
 
-/// The rest of a table that took too long.
+/// Pauses between two tries to make a table whose error may pass: each as long as all before.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// How often storage may fail for one table of an epoch before it is taken for the table's own trouble.
+const FAILURES: u32 = 5;
+
+/// The rest of a table that took too long, or of what failed.
 #[derive(Debug, Clone)]
 pub(super) struct Rest {
     query: String,
+    pause: Duration,
     until: DateTime<Utc>,
+}
+
+/// The table for which storage failed last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failing {
+    epoch: u64,
+    table: TableName,
+    times: u32,
 }
 
 impl Refresher {
@@ -39,13 +56,41 @@ impl Refresher {
     /// A table took too long: another query of it is tried at once, the same one after its rest.
     pub(super) fn put_to_rest(&mut self, file: &SqlFile, now: DateTime<Utc>) {
         let pause = self.limit().unwrap_or_default().saturating_mul(RESTS);
-        let pause = chrono::Duration::from_std(pause).unwrap_or(chrono::Duration::MAX);
-        let until = now.checked_add_signed(pause);
-        let rest = Rest {
-            query: file.query_fingerprint(),
-            until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+        self.rests
+            .insert(file.name.clone(), Rest::of(file, pause, now));
+    }
+
+    /// A table's error may pass: the same is tried again after a while, something else at once.
+    pub(super) fn try_later(&mut self, file: &SqlFile, now: DateTime<Utc>) {
+        let query = file.query_fingerprint();
+        let last = self.retries.get(&file.name);
+        let pause = match last.filter(|last| last.query == query) {
+            Some(last) => (last.pause * 2).min(LONGEST_PAUSE),
+            None => FIRST_PAUSE,
         };
-        self.rests.insert(file.name.clone(), rest);
+        self.retries
+            .insert(file.name.clone(), Rest::of(file, pause, now));
+    }
+
+    /// Whether it is time to try the same again.
+    pub(super) fn is_retried(&self, file: &SqlFile, now: DateTime<Utc>) -> bool {
+        let rest = self.retries.get(&file.name);
+        rest.is_none_or(|rest| now >= rest.until || rest.query != file.query_fingerprint())
+    }
+
+    /// Whether storage that does not answer is the trouble of one table: it failed for it again and again, and the lake
+    /// is there.
+    pub(super) async fn is_its_own(&mut self, epoch: u64, table: &TableName) -> bool {
+        let times = match &self.failing {
+            Some(last) if last.epoch == epoch && last.table == *table => last.times + 1,
+            _ => 1,
+        };
+        self.failing = Some(Failing {
+            epoch,
+            table: table.clone(),
+            times,
+        });
+        times >= FAILURES && self.lake.check_presence().await.is_ok()
     }
 
     /// Whether a table took too long a short while ago, and nobody asks for it.
@@ -69,6 +114,19 @@ impl Refresher {
             self.writer_of(&file.name.quarantine(), &layout).await?;
         }
         Ok(())
+    }
+}
+
+impl Rest {
+    fn of(file: &SqlFile, pause: Duration, now: DateTime<Utc>) -> Self {
+        let until = chrono::Duration::from_std(pause).unwrap_or(chrono::Duration::MAX);
+        Self {
+            query: file.query_fingerprint(),
+            pause,
+            until: now
+                .checked_add_signed(until)
+                .unwrap_or(DateTime::<Utc>::MAX_UTC),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, StringArray, UInt32Array};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{Expr, ident, lit};
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use futures::StreamExt;
 use super::columns::{FoldColumns, column, with_columns};
 use super::events::{Events, Folding};
 use super::kept::{Kept, Telling, add, merged, resolve};
-use super::keys::KeyReader;
+use super::keys::{KeyReader, Place};
 use super::winners::{Key, Winners};
 use crate::delta::DataFile;
 use crate::error::{Error, ErrorKind, Result};
@@ -111,18 +112,19 @@ impl Refresher {
         let mut evaluator = self.evaluator(folding, events).await?;
         let mut wanted: BTreeMap<i32, BTreeSet<i64>> = BTreeMap::new();
         for row in patched {
-            let sources = row.kept.sources().map(|(at, _)| at);
-            for (partition, offset) in sources.chain([row.last.coordinates()]) {
+            let sources = row.kept.sources().map(|(place, _)| place.coordinates());
+            for (partition, offset) in sources.chain([row.last.place.coordinates()]) {
                 wanted.entry(partition).or_default().insert(offset);
             }
         }
+        let sequence = folding.sequence();
         let found = self
-            .fetch(events, &wanted, evaluator.columns_read())
+            .fetch(events, &wanted, &sequence, evaluator.columns_read())
             .await?;
-        let at = positions(&found)?;
+        let at = positions(&found, &sequence)?;
         let values: &BinaryArray = column(&found, "value")?;
-        let position = |coordinates: &(i32, i64)| {
-            at.get(coordinates).copied().ok_or_else(|| {
+        let position = |place: &Place| {
+            at.get(place).copied().ok_or_else(|| {
                 let table = &events.table;
                 Error::new(
                     ErrorKind::Corrupt,
@@ -134,10 +136,10 @@ impl Refresher {
         let mut merges = Vec::with_capacity(patched.len());
         let mut kept = HashMap::new();
         for row in patched {
-            let last = position(&row.last.coordinates())?;
+            let last = position(&row.last.place)?;
             let mut sources = Vec::new();
-            for (coordinates, fields) in row.kept.sources() {
-                sources.push((fields, values.value(position(&coordinates)? as usize)));
+            for (place, fields) in row.kept.sources() {
+                sources.push((fields, values.value(position(&place)? as usize)));
             }
             let value = values.value(last as usize);
             merges.push(merged(value, &sources).unwrap_or_else(|| value.to_vec()));
@@ -165,10 +167,11 @@ impl Refresher {
         &self,
         events: &Events,
         wanted: &BTreeMap<i32, BTreeSet<i64>>,
+        sequence: &[&str],
         mut columns: Vec<usize>,
     ) -> Result<RecordBatch> {
         let schema = self.bronze_files(events, Vec::new()).columns();
-        for name in ["_partition", "_offset", "value"] {
+        for name in ["_partition", "_offset", "value"].iter().chain(sequence) {
             columns.push(schema.index_of(name)?);
         }
         columns.sort_unstable();
@@ -191,6 +194,8 @@ impl Refresher {
                 Some(only) => only.or(of_partition),
             });
         }
+        // A dead letter that was taken in again has the coordinates of the event that it became.
+        let only = only.map(|only| only.and(ident("error").is_null()));
         let mut stream = self.messages(events, files, only, &columns).await?;
         let mut batches = Vec::new();
         while let Some(batch) = stream.next().await {
@@ -221,14 +226,21 @@ fn listen(
     Ok(())
 }
 
-/// Where in a batch the message of each coordinate stands.
-fn positions(messages: &RecordBatch) -> Result<HashMap<(i32, i64), u32>> {
-    let partitions: &Int32Array = column(messages, "_partition")?;
-    let offsets: &Int64Array = column(messages, "_offset")?;
+/// Where in a batch the message of each place stands.
+fn positions(messages: &RecordBatch, sequence: &[&str]) -> Result<HashMap<Place, u32>> {
+    let mut parts = Vec::with_capacity(sequence.len() + 2);
+    for name in sequence.iter().chain(&["_offset", "_partition"]) {
+        let column = messages.column(messages.schema_ref().index_of(name)?);
+        parts.push(cast(column, &DataType::Int64)?);
+    }
+    let parts: Vec<&Int64Array> = parts.iter().map(|part| part.as_primitive()).collect();
+    let place = |row: usize| {
+        let parts = parts.iter();
+        let parts = parts.map(|part| part.is_valid(row).then(|| part.value(row)));
+        Place::of(&parts.collect::<Vec<_>>())
+    };
     let rows = (0..messages.num_rows()).zip(0u32..);
-    Ok(rows
-        .map(|(row, at)| ((partitions.value(row), offsets.value(row)), at))
-        .collect())
+    Ok(rows.map(|(row, at)| (place(row), at)).collect())
 }
 
 /// Whether a file's statistics allow it to hold one of the messages.

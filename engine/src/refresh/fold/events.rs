@@ -56,6 +56,16 @@ pub(super) struct Folding<'a> {
     pub(super) events: Option<Events>,
 }
 
+impl Folding<'_> {
+    /// Bronze columns by which events of a key follow each other.
+    pub(super) fn sequence(&self) -> Vec<&str> {
+        let cdc = self.file.directives.cdc.iter();
+        cdc.flat_map(|cdc| &cdc.sequence)
+            .map(|column| column.name.as_str())
+            .collect()
+    }
+}
+
 impl Refresher {
     /// Evaluates the new messages, and hands their events over in batches, in no order.
     pub(super) async fn each_event(

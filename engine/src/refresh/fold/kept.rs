@@ -46,11 +46,6 @@ impl Telling {
             unavailable,
         })
     }
-
-    /// Partition and offset.
-    pub(super) fn coordinates(&self) -> (i32, i64) {
-        coordinates(&self.place.parts())
-    }
 }
 
 impl Kept {
@@ -91,10 +86,10 @@ impl Kept {
         [head].into_iter().chain(others).collect()
     }
 
-    /// Coordinates of the events that give fields, with the fields.
-    pub(super) fn sources(&self) -> impl Iterator<Item = ((i32, i64), &BTreeSet<String>)> {
+    /// The events that give fields, with the fields.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (Place, &BTreeSet<String>)> {
         let sources = self.from.iter();
-        sources.map(|taken| (coordinates(&taken.place), &taken.fields))
+        sources.map(|taken| (Place::of(&taken.place), &taken.fields))
     }
 }
 
@@ -187,12 +182,6 @@ fn raw(fields: &Fields<'_>) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(fields).ok()
 }
 
-fn coordinates(place: &[Option<i64>]) -> (i32, i64) {
-    let from_end = |nth: usize| place.iter().rev().nth(nth).copied().flatten();
-    let partition = from_end(0).and_then(|partition| i32::try_from(partition).ok());
-    (partition.unwrap_or(0), from_end(1).unwrap_or(0))
-}
-
 fn unreadable(source: serde_json::Error) -> Error {
     Error::new(ErrorKind::Corrupt, "a row's kept fields cannot be read").caused_by(source)
 }
@@ -212,10 +201,10 @@ mod tests {
     fn each_field_is_taken_from_the_newest_event_that_has_it() {
         let events = vec![telling(3, &["a", "b"]), telling(1, &[]), telling(2, &["b"])];
         let (last, kept) = resolve(events.clone(), None).expect("an event");
-        assert_eq!(last.coordinates(), (0, 103));
+        assert_eq!(last.place.coordinates(), (0, 103));
         let sources: Vec<_> = kept
             .sources()
-            .map(|(at, fields)| (at.1, fields.len()))
+            .map(|(place, fields)| (place.coordinates().1, fields.len()))
             .collect();
         assert_eq!(sources, [(102, 1), (101, 1)]);
         let again = resolve(kept.tellings(last.place.bytes()), None).expect("an event");

@@ -35,6 +35,14 @@ impl Place {
             .collect()
     }
 
+    /// Partition and offset. They do not tell a message: another cluster, or a topic that was made again, has the same.
+    pub(super) fn coordinates(&self) -> (i32, i64) {
+        let parts = self.parts();
+        let from_end = |nth: usize| parts.iter().rev().nth(nth).copied().flatten();
+        let partition = from_end(0).and_then(|partition| i32::try_from(partition).ok());
+        (partition.unwrap_or(0), from_end(1).unwrap_or(0))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }

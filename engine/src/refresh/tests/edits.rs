@@ -61,6 +61,28 @@ async fn a_deleted_file_keeps_its_table_until_it_is_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_saved_together_are_one_edit() {
+    let (world, mut refresher) = World::with_anne().await;
+    refresher.project.let_edits_settle();
+    write(&world.sql("gold/extra.sql"), EXTRA);
+    quiet(refresher.turn().await);
+    write(
+        &world.sql("gold/more.sql"),
+        "SELECT tens + 1 AS more_than_tens FROM gold.extra",
+    );
+    quiet(refresher.turn().await);
+    let settles = refresher.project.settles_in().expect("it may still change");
+    assert!(!settles.is_zero());
+    tokio::time::sleep(settles).await;
+    let epoch = published(refresher.turn().await);
+    assert_eq!(epoch.epoch, 2);
+    let both = "SELECT tens, more_than_tens FROM gold.extra CROSS JOIN gold.more";
+    assert_eq!(world.rows(both).await, ["10,11"]);
+    assert_eq!(refresher.project.settles_in(), None);
+    quiet(refresher.turn().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_file_builds_the_new_table_beside_the_old() {
     let (world, mut refresher) = World::with_anne().await;
     std::fs::rename(world.sql("gold/below.sql"), world.sql("gold/beneath.sql")).expect("renamed");

@@ -73,3 +73,35 @@ async fn one_batch_and_many_give_the_same() {
     published(&mut refresher).await;
     assert_eq!(things(&world).await, ["1,3,a"]);
 }
+
+/// The same coordinates on two clusters are two messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_left_out_is_not_anothers() {
+    let of = |id: i64, n: i64, t: &str| format!(r#"{{"id":{id},"n":{n},"t":"{t}"}}"#);
+    let of_next = |message: Message| Message {
+        generation: 1,
+        ..message
+    };
+    let before = [
+        event(1, "c", &of(6, 1, "six")),
+        event(2, "u", &of(6, 2, "six again")),
+        event(3, "d", &of(5, 3, "five")),
+    ];
+    let after = [
+        of_next(event(1, "c", &of(50, 1, "fifty"))),
+        of_next(event(2, "u", &of(50, 2, UNKNOWN))),
+        of_next(event(3, "u", &of(50, 3, UNKNOWN))),
+    ];
+    for is_together in [false, true] {
+        let mut world = World::new(THINGS).await;
+        let mut refresher = world.refresher().await;
+        world.append(&before).await;
+        if !is_together {
+            published(&mut refresher).await;
+        }
+        world.move_to_another_cluster();
+        world.append(&after).await;
+        published(&mut refresher).await;
+        assert_eq!(things(&world).await, ["6,2,six again", "50,3,fifty"]);
+    }
+}

@@ -57,6 +57,7 @@ pub(super) struct World {
     bronze: BronzeTable,
     _ingest: Lease,
     seconds: Arc<AtomicI64>,
+    topic: String,
     next_offset: i64,
     pub(super) config: RefreshConfig,
     pub(super) source: SourceConfig,
@@ -78,6 +79,7 @@ impl World {
             bronze,
             _ingest: ingest,
             seconds,
+            topic: "t.public.things".to_owned(),
             next_offset: 0,
             config: RefreshConfig::default(),
             source: SourceConfig::default(),
@@ -111,6 +113,12 @@ impl World {
         )
         .await
         .expect("a refresher")
+    }
+
+    /// What is appended from here on comes from another cluster, whose offsets begin anew.
+    pub(super) fn move_to_another_cluster(&mut self) {
+        self.topic = "elsewhere.public.things".to_owned();
+        self.next_offset = 0;
     }
 
     /// Appends messages in one commit.
@@ -147,7 +155,7 @@ impl World {
         let batch = RecordBatch::try_new(bronze::schema(), columns).expect("bronze rows");
         self.next_offset += i64::try_from(count).expect("a few");
         let offset = PartitionOffset {
-            topic: "t.public.things".to_owned(),
+            topic: self.topic.clone(),
             partition: 0,
             from: (from > 0).then_some(from),
             next: self.next_offset,
