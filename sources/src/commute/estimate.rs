@@ -166,6 +166,8 @@ mod tests {
         check_km("5 Avenue de la Plage 34250 PALAVAS LES FLOTS", 6.0, 9.0);
         check_km("1 quai de Bosc, 34200 Sète, France", 30.0, 40.0);
         check_km("8 chemin du Mas, 34970 Lattes Cedex", 2.0, 5.0);
+        check_km("1 place de la Mairie, 34330 Cambon-et-Salvergues", 100.0, 120.0);
+        check_km("7 rue de Rivoli, 75001 Paris", 750.0, 800.0);
     }
 
     #[test]
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_flagged() {
         check_flag("", Flag::NoAddress);
-        check_flag("7 rue de Rivoli, 75001 Paris", Flag::UnknownCommune);
+        check_flag("1 rue Royale, 1000 Bruxelles", Flag::UnknownCommune);
         check_flag("12 rue de la Loge, 34000 Lunel", Flag::PostcodeMismatch);
         check_flag("Poste restante", Flag::UnknownCommune);
     }

@@ -133,7 +133,7 @@ fn a_measured_distance_outlives_the_estimate_until_somebody_moves() {
     measured.insert("distance_m".to_owned(), json!(1234.0));
     assert_eq!(plan(&known, &workbook(&[11]), at(1)).report.changes(), 0);
     let mut moved = workbook(&[11]);
-    moved.employees[0].adresse = Some("Paris".to_owned());
+    moved.employees[0].adresse = Some("Bruxelles".to_owned());
     let plan = plan(&known, &moved, at(1));
     assert_eq!(plan.report.flagged, [(11, Flag::UnknownCommune)]);
     assert_eq!(plan.report.commute_distances.updated, 1);
