@@ -33,13 +33,14 @@ impl Communes {
         self.indexes(&plain(name))
     }
 
-    /// The communes named by the end of the text, by the longest name that fits.
-    pub(crate) fn at_the_end_of(&self, words: &[String]) -> Vec<&Commune> {
+    /// The communes named by the end of the text, by the longest name that fits, and the words before that name.
+    pub(crate) fn at_the_end_of<'a>(&self, words: &'a [String]) -> (Vec<&Commune>, &'a [String]) {
         let longest = self.longest_name.min(words.len());
         (1..=longest)
             .rev()
-            .map(|count| self.indexes(&words[words.len() - count..].join(" ")))
-            .find(|found| !found.is_empty())
+            .map(|count| words.split_at(words.len() - count))
+            .map(|(before, name)| (self.indexes(&name.join(" ")), before))
+            .find(|(found, _)| !found.is_empty())
             .unwrap_or_default()
     }
 

@@ -87,6 +87,30 @@ pub fn estimate(communes: &Communes, address: Option<&str>) -> Estimate {
     }
 }
 
+/// Words behind which a name is that of a street: without a postcode, "4 avenue de la Mer" is not in Mer.
+const NAMES_A_STREET: [&str; 20] = [
+    "a",
+    "allee",
+    "au",
+    "aux",
+    "avenue",
+    "boulevard",
+    "chemin",
+    "cours",
+    "d",
+    "de",
+    "des",
+    "du",
+    "impasse",
+    "l",
+    "la",
+    "place",
+    "quai",
+    "route",
+    "rue",
+    "square",
+];
+
 /// The commune of an address, by its name; the postcode tells homonyms apart.
 pub(super) fn locate(communes: &Communes, address: &str) -> Result<Position, Flag> {
     let mut words = words(address);
@@ -104,8 +128,11 @@ pub(super) fn locate(communes: &Communes, address: &str) -> Result<Position, Fla
     let postcode = postcode_at.map(|at| words[at].clone());
     let found = match postcode_at {
         Some(at) if at + 1 < words.len() => communes.named(&words[at + 1..].join(" ")),
-        Some(at) => communes.at_the_end_of(&words[..at]),
-        None => communes.at_the_end_of(&words),
+        Some(at) => communes.at_the_end_of(&words[..at]).0,
+        None => match communes.at_the_end_of(&words) {
+            (_, [.., last]) if NAMES_A_STREET.contains(&last.as_str()) => Vec::new(),
+            (found, _) => found,
+        },
     };
     let serves = |commune: &&&Commune| {
         let wanted = postcode.as_deref();
@@ -166,7 +193,11 @@ mod tests {
         check_km("5 Avenue de la Plage 34250 PALAVAS LES FLOTS", 6.0, 9.0);
         check_km("1 quai de Bosc, 34200 Sète, France", 30.0, 40.0);
         check_km("8 chemin du Mas, 34970 Lattes Cedex", 2.0, 5.0);
-        check_km("1 place de la Mairie, 34330 Cambon-et-Salvergues", 100.0, 120.0);
+        check_km(
+            "1 place de la Mairie, 34330 Cambon-et-Salvergues",
+            100.0,
+            120.0,
+        );
         check_km("7 rue de Rivoli, 75001 Paris", 750.0, 800.0);
     }
 
@@ -190,5 +221,8 @@ mod tests {
         check_flag("1 rue Royale, 1000 Bruxelles", Flag::UnknownCommune);
         check_flag("12 rue de la Loge, 34000 Lunel", Flag::PostcodeMismatch);
         check_flag("Poste restante", Flag::UnknownCommune);
+        check_flag("4 avenue de la Mer", Flag::UnknownCommune);
+        check_flag("rue de Paris", Flag::UnknownCommune);
+        check_flag("12 route de l'Espinouse", Flag::UnknownCommune);
     }
 }
