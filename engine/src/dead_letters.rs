@@ -11,7 +11,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::JoinType;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::functions_aggregate::expr_fn::max;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, ident, lit};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, col, ident, lit,
+};
 use futures::StreamExt;
 use serde::Serialize;
 use sql_files::TableName;
@@ -104,17 +106,23 @@ fn of_table(name: &TableName, provider: &Arc<dyn TableProvider>) -> Result<Logic
         .project(vec![
             col("_partition").alias("later_partition"),
             col("_offset").alias("later_offset"),
+            col("_timestamp").alias("later_timestamp"),
             attempt().alias("later_attempt"),
         ])?
         .aggregate(
-            vec![col("later_partition"), col("later_offset")],
+            ["later_partition", "later_offset", "later_timestamp"]
+                .map(col)
+                .to_vec(),
             vec![max(col("later_attempt")).alias("latest_attempt")],
         )?
         .build()?;
     let same = |a: &str, b: &str| ident(a).eq(ident(b));
+    let alike = |a: &str, b: &str| binary_expr(ident(a), Operator::IsNotDistinctFrom, ident(b));
+    // Another cluster has messages of the same coordinates.
     let superseded: Vec<Expr> = vec![
         same("_partition", "later_partition"),
         same("_offset", "later_offset"),
+        alike("_timestamp", "later_timestamp"),
         ident("latest_attempt").gt(ident(ATTEMPT)),
     ];
     Ok(letters

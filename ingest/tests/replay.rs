@@ -21,8 +21,12 @@ fn all() -> Request {
     Request::ReplayDeadLetters { tables: Vec::new() }
 }
 
-/// An event of the row `id` that an older program could not read and this one can.
+/// An event of the row `id`, of the fifth millisecond, that an older program could not read and this one can.
 async fn put_misjudged(lake: &Lake, lease: &Lease, offset: i64, id: i64) {
+    put_misjudged_at(lake, lease, offset, id, 5).await;
+}
+
+async fn put_misjudged_at(lake: &Lake, lease: &Lease, offset: i64, id: i64, ms: i64) {
     let good = envelope(id);
     let columns = bronze::schema();
     let columns: Vec<ArrayRef> = columns
@@ -34,7 +38,7 @@ async fn put_misjudged(lake: &Lake, lease: &Lease, offset: i64, id: i64) {
                 "_offset" => Arc::new(Int64Array::from(vec![offset])),
                 "_date" => Arc::new(Date32Array::from(vec![0])),
                 "_timestamp" | "_ingested_at" => {
-                    Arc::new(TimestampMicrosecondArray::from(vec![5_000]).with_timezone("UTC"))
+                    Arc::new(TimestampMicrosecondArray::from(vec![ms * 1_000]).with_timezone("UTC"))
                 }
                 "value" => Arc::new(BinaryArray::from_vec(vec![&good])),
                 "headers" => Arc::new(StringArray::from(vec![r#"[["sportlake.generation","4"]]"#])),
@@ -110,6 +114,12 @@ async fn a_message_that_can_be_read_now_is_a_dead_letter_no_more() {
         .expect("nothing left");
     assert_eq!(outcome.summary, "there are no dead letters");
     assert_eq!(rows(&place.path(), "employees").len(), 2);
+
+    // A message of another cluster that stands at the same offset.
+    put_misjudged_at(&lake, &lease, 7, 8, 6).await;
+    let left = dead_letters(&lake, &name).await.expect("read").letters;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].timestamp_us, Some(6_000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

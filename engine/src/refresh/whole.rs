@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
@@ -8,11 +10,14 @@ use sql_files::TableName;
 use super::build::Candidate;
 use super::digest::RowsDigest;
 use super::due::Versions;
+use super::give_up::ends_the_turn;
 use super::within::apart;
 use super::{Refresher, now};
 use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
 use crate::error::Result;
+use crate::lake::Lake;
+use crate::pinned::PinnedTable;
 use crate::project::{self, SqlFile};
 use crate::quarantine;
 use crate::width::BATCH_ROWS;
@@ -137,13 +142,13 @@ impl Refresher {
         } = rewrite;
         let adds = staged.finish().await?;
         let digest = digest.finish();
-        // Asked for from the start, its files are written even if they have the same rows: those that are there may be
-        // damaged.
-        let same = !self.is_made_from_the_start()
-            && last.is_some_and(|last| {
-                last.digest.as_deref() == Some(&digest)
-                    && last.schema.fields() == layout.schema.fields()
-            });
+        let mut same = last.is_some_and(|last| {
+            last.digest.as_deref() == Some(&digest)
+                && last.schema.fields() == layout.schema.fields()
+        });
+        if same && self.is_made_from_the_start() {
+            same = self.is_intact(&name, &layout, &digest).await?;
+        }
         let table = self.writer_of(&name, &layout).await?;
         let schema_changed = table.schema()?.fields() != layout.schema.fields();
         let (files, change) = if as_it_is {
@@ -173,6 +178,34 @@ impl Refresher {
             rows: Some(rows),
             quarantine: None,
         })
+    }
+
+    /// Whether the files of a table can be read, and hold the rows that they should.
+    async fn is_intact(
+        &mut self,
+        name: &TableName,
+        layout: &TableLayout,
+        digest: &str,
+    ) -> Result<bool> {
+        let files = self.writer_of(name, layout).await?.files()?;
+        let path = Lake::table_path(name);
+        let rows = self.lake.batch_rows(&path, &files).await;
+        let schema = layout.schema.clone();
+        let stored = PinnedTable::of_files(&self.lake, &path, schema, Vec::new(), files);
+        let context = self.sessions.of_batches(rows).context([])?;
+        let read = async {
+            let mut found = RowsDigest::new(&layout.schema)?;
+            let frame = context.read_table(Arc::new(stored))?;
+            let mut rows = frame.execute_stream().await?;
+            while let Some(batch) = rows.next().await {
+                found.add(&batch?)?;
+            }
+            Ok(found.finish() == digest)
+        };
+        match read.await {
+            Err(error) if ends_the_turn(&error) => Err(error),
+            read => Ok(read.unwrap_or(false)),
+        }
     }
 }
 

@@ -275,8 +275,8 @@ fn any_history_in_any_delivery_gives_the_rows_of_the_source() {
         let text = std::env::var(name).ok();
         text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
     };
-    let cases = u32::try_from(number("SPORTLAKE_FOLD_CASES", 60)).unwrap_or(u32::MAX);
-    let enough = Duration::from_secs(number("SPORTLAKE_FOLD_SECONDS", 0));
+    let cases = u32::try_from(number("SPORTLAKE_FOLD_CASES", 20)).unwrap_or(u32::MAX);
+    let enough = Duration::from_secs(number("SPORTLAKE_FOLD_SECONDS", 60));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
