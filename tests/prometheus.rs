@@ -254,11 +254,22 @@ pub(crate) fn promtool_passes(programs: &Path) {
     }
 }
 
-/// The names of metrics in a query.
+/// The metrics that a query names, with the labels that it wants of them.
 fn metrics_of(query: &str) -> impl Iterator<Item = &str> {
     const PREFIXES: [&str; 4] = ["sportlake_", "debezium_", "kafka_connect_", "process_"];
-    let words = query.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    words.filter(|word| PREFIXES.iter().any(|prefix| word.starts_with(prefix)) || *word == "up")
+    let is_in_name = |c: char| c.is_alphanumeric() || c == '_';
+    let places = query.char_indices().map(|(place, _)| query.split_at(place));
+    let words = places.filter(move |(before, _)| !before.ends_with(is_in_name));
+    words.filter_map(move |(_, rest)| {
+        let end = rest.find(|c| !is_in_name(c)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let is_metric = name == "up" || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let end = match after.starts_with('{') {
+            true => rest.find('}')? + 1,
+            false => end,
+        };
+        is_metric.then(|| &rest[..end])
+    })
 }
 
 /// What follows each mention of a label in the texts of a rule.
