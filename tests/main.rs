@@ -20,6 +20,7 @@ mod http;
 #[path = "../sources/tests/cdc/java.rs"]
 mod java;
 mod load;
+mod metrics;
 mod migration;
 mod notify;
 mod observability;
@@ -37,6 +38,7 @@ mod postgres;
 mod powerbi;
 mod processes;
 mod project;
+mod prometheus;
 mod proof;
 mod quality;
 mod sign_in;

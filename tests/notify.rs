@@ -5,6 +5,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::http;
+use crate::metrics;
 use crate::outsider::Outsider;
 use crate::project::{Project, Running, text};
 use slack::{Reply, Slack};
@@ -47,6 +49,7 @@ fn killed_between_response_and_store_a_message_is_repeated() {
 
 fn killed_around_its_calls(in_doubt: &str) {
     let mut stage = Stage::new(in_doubt);
+    stage.project = stage.project.set("metrics.listen", "127.0.0.1:0");
     let (slack, outsider) = (&stage.slack, &mut stage.outsider);
     let mut notifier = stage.project.start(&["notify"]);
     let mut expected: Vec<String> = Vec::new();
@@ -81,6 +84,12 @@ fn killed_around_its_calls(in_doubt: &str) {
             slack.wait_until_answered(expected.len());
         }
     }
+    let answer = http::get(&notifier.address("http://"), "/metrics");
+    assert!(
+        answer.contains("sportlake_notify_in_doubt_total 1\n"),
+        "{answer}"
+    );
+    metrics::are_documented(&answer);
     // Once, by itself: nothing is left to tell.
     notifier.signal(Signal::SIGTERM);
     assert_eq!(notifier.end().code(), Some(0), "{}", notifier.transcript());

@@ -6,6 +6,8 @@
 mod workload;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +18,13 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::crash::{Moments, no_epoch_is_torn, no_offset_is_there_twice_or_missing};
-use crate::java::{Connect, RealKafka, jars};
+use crate::http;
+use crate::java::{Connect, Exporter, QUICK, RealKafka, jars};
+use crate::metrics;
+use crate::parts::part;
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{PATIENCE, Project, Running, text};
+use crate::prometheus::{Beside, Prometheus};
 use crate::truth::{Gold, Seen, Topics, cell_text, difference, gold, row_text};
 use workload::{Part, Workload};
 
@@ -179,11 +185,13 @@ fn debezium_and_the_capture_make_the_same_silver_and_gold() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = Database::on(Arc::new(server), "t_alike");
     let kafka = runtime.block_on(RealKafka::start(&jars, folder.path()));
-    let connect = runtime.block_on(Connect::start(
+    let exporter = Exporter::new(&jars);
+    let connect = runtime.block_on(Connect::start_with(
         &jars,
         folder.path(),
         &kafka.config,
         &[("SPORTLAKE_CDC_PASSWORD", PASSWORD)],
+        &[QUICK, &[exporter.option.as_str()]].concat(),
     ));
     let mut sessions = Sessions::new(&database, seed);
     sessions.write(changes / 4, false, || {});
@@ -195,11 +203,18 @@ fn debezium_and_the_capture_make_the_same_silver_and_gold() {
         };
         let project = captured(&database, &kafka)
             .set("kafka.prefix", prefix)
+            .set("metrics.listen", "127.0.0.1:0")
             .set("ingest.topics", &format!("[\"{prefix}.*\"]"));
         (project, kafka)
     });
     let mut roles: Vec<Running> = Vec::new();
-    roles.push(sides[0].0.start(ROLES[0]));
+    roles.push(sides[0].0.start(ROLES[CDC]));
+    let capture = roles[CDC].address("http://");
+    let prometheus = part("SPORTLAKE_TEST_PROMETHEUS").map(|programs| {
+        let connect = ("connect.yml", exporter.address.as_str(), "");
+        let capture = ("sportlake-cdc.yml", capture.as_str(), "cdc");
+        Prometheus::start(Path::new(&programs), &[connect, capture])
+    });
     for (project, _) in &sides {
         roles.extend(ROLES[1..].iter().map(|role| project.start(role)));
     }
@@ -228,6 +243,38 @@ fn debezium_and_the_capture_make_the_same_silver_and_gold() {
     for role in &mut roles {
         assert!(role.is_running(), "{}", ended(role));
     }
+    metrics::are_documented(&http::get(&capture, "/metrics"));
+    if let Some(prometheus) = prometheus {
+        prometheus.every_panel_says_something(Beside::Captures, || {});
+        prometheus.every_rule_names_what_is_there(Beside::Captures);
+        drop(sessions);
+        slots_are_left(&prometheus, connect, database);
+    }
+}
+
+/// Each way in which a slot is left, as Prometheus sees it: paused, stopped, without a worker, without PostgreSQL.
+fn slots_are_left(prometheus: &Prometheus, connect: Connect, database: Database) {
+    let tell = |what: &str| {
+        let url = format!("{}/connectors/theirs/{what}", connect.url());
+        let mut curl = Command::new("curl");
+        let told = curl.args(["-fsS", "-X", "PUT", &url]).output();
+        let told = told.expect("curl runs");
+        assert!(told.status.success(), "{}", text(&told.stderr));
+    };
+    prometheus.wait_until("SportlakeConnectorStopped", false);
+    for what in ["pause", "stop"] {
+        tell(what);
+        prometheus.wait_until("SportlakeConnectorStopped", true);
+        tell("resume");
+        prometheus.wait_until("SportlakeConnectorStopped", false);
+    }
+    prometheus.wait_until("SportlakeConnectDown", false);
+    drop(connect);
+    prometheus.wait_until("SportlakeConnectDown", true);
+    prometheus.wait_until("SportlakeConnectorStopped", false);
+    prometheus.wait_until("SportlakeCaptureNotConnected", false);
+    drop(database);
+    prometheus.wait_until("SportlakeCaptureNotConnected", true);
 }
 
 fn number(name: &str, default: u64) -> u64 {

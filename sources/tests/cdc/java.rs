@@ -22,7 +22,7 @@ pub(crate) fn jars() -> Option<PathBuf> {
 }
 
 /// For a test that starts more than it computes.
-const QUICK: &[&str] = &["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+pub(crate) const QUICK: &[&str] = &["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
 /// A broker in KRaft mode. Ends with its owner.
 pub(crate) struct RealKafka {
@@ -177,10 +177,7 @@ impl Connect {
 
     /// Registers the connector of `docker/debezium/` by its own script, twice, with what the test has elsewhere.
     pub(crate) fn register(&self, folder: &Path, name: &str, otherwise: &Value) {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // Of the workspace, whose own tests use this too.
-        let mut roots = root.ancestors().map(|root| root.join("docker/debezium"));
-        let shipped = roots.find(|shipped| shipped.is_dir()).expect("a workspace");
+        let shipped = shipped();
         let text = std::fs::read_to_string(shipped.join("sport.json")).expect("the file");
         let mut config: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
         for (key, value) in otherwise.as_object().expect("an object") {
@@ -225,6 +222,38 @@ impl Connect {
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
     }
+}
+
+/// The exporter that Prometheus scrapes, in the JVM of a worker, with the settings of `docker/debezium/`.
+pub(crate) struct Exporter {
+    pub(crate) address: String,
+    /// Of the JVM.
+    pub(crate) option: String,
+}
+
+impl Exporter {
+    pub(crate) fn new(jars: &Path) -> Self {
+        let [port] = free_ports();
+        let address = format!("127.0.0.1:{port}");
+        let mut jars = std::fs::read_dir(jars).expect("a folder").flatten();
+        let is_agent = |name: &str| name.starts_with("jmx_prometheus_javaagent-");
+        let agent = jars.find(|jar| jar.file_name().to_str().is_some_and(is_agent));
+        let agent = agent.expect("real-parts.xml names the exporter").path();
+        let settings = shipped().join("metrics.yaml");
+        let option = format!(
+            "-javaagent:{}={address}:{}",
+            agent.display(),
+            settings.display()
+        );
+        Self { address, option }
+    }
+}
+
+/// `docker/debezium/` of the workspace, whose own tests use this too.
+fn shipped() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut roots = root.ancestors().map(|root| root.join("docker/debezium"));
+    roots.find(|shipped| shipped.is_dir()).expect("a workspace")
 }
 
 pub(crate) fn java(jars: &Path, folder: &Path, arguments: &[&str]) -> Child {

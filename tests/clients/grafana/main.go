@@ -5,14 +5,17 @@
 // Usage: grafana conformance HOST:PORT
 //
 //	grafana sign-in HOST:PORT PASSWORD TOKEN EXPIRED TAKEN_BACK
+//	grafana panels HOST:PORT USER PASSWORD PROFILE
 //
 // The first needs the tables of tests/conformance.rs. The second prints "connected" when it holds data sources, and waits
-// for a line: the server is to start again meanwhile.
+// for a line: the server is to start again meanwhile. The third reads the targets of panels, as a dashboard has them, and
+// asks each.
 package main
 
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -309,6 +312,75 @@ func signIn(address, password, token, expired, takenBack string) {
 	}
 }
 
+// What a panel asks, as the plugin takes it from a dashboard.
+type target struct {
+	Text   string `json:"queryText"`
+	Format string `json:"format"`
+}
+
+func panels(address, user, password, profile string) {
+	targets := []target{}
+	if err := json.NewDecoder(os.Stdin).Decode(&targets); err != nil || len(targets) == 0 {
+		fail("no targets: %v", err)
+	}
+	source := must(open(address, user, password, ""))
+	source.md.Set("profile", profile)
+	for _, target := range targets {
+		if strings.Contains(target.Text, "$") {
+			fail("%s: macros and variables are not filled in here", target.Text)
+		}
+		found, err := source.query(target.Text)
+		if err == nil {
+			err = found.shows(target.Format)
+		}
+		if err != nil {
+			fail("%s: %v", target.Text, err)
+		}
+	}
+}
+
+// Whether a panel has something to show: a value in each column, and of a series its times in order beside a number.
+func (f *frame) shows(format string) error {
+	numbers := 0
+	for _, name := range f.names {
+		var first any
+		for _, value := range f.values[name] {
+			if first == nil {
+				first = value
+			}
+		}
+		if first == nil {
+			return fmt.Errorf("the column %s is empty", name)
+		}
+		kind := reflect.TypeOf(first).Kind()
+		if kind >= reflect.Int && kind <= reflect.Float64 {
+			numbers++
+		}
+	}
+	if numbers == 0 {
+		return fmt.Errorf("there is no number among %v", f.names)
+	}
+	switch format {
+	case "table":
+		return nil
+	case "time_series":
+		before := time.Time{}
+		for _, value := range f.values["time"] {
+			now, is := value.(time.Time)
+			if !is || now.Before(before) {
+				return fmt.Errorf("%v follows %v", value, before)
+			}
+			before = now
+		}
+		if before.IsZero() {
+			return fmt.Errorf("there is no column time among %v", f.names)
+		}
+		return nil
+	default:
+		return fmt.Errorf("the plugin has no format %q", format)
+	}
+}
+
 func main() {
 	arguments := os.Args[1:]
 	switch {
@@ -316,8 +388,10 @@ func main() {
 		conformance(arguments[1])
 	case len(arguments) == 6 && arguments[0] == "sign-in":
 		signIn(arguments[1], arguments[2], arguments[3], arguments[4], arguments[5])
+	case len(arguments) == 5 && arguments[0] == "panels":
+		panels(arguments[1], arguments[2], arguments[3], arguments[4])
 	default:
-		fail("usage: grafana conformance|sign-in HOST:PORT ..")
+		fail("usage: grafana conformance|sign-in|panels HOST:PORT ..")
 	}
 	fmt.Println("passed")
 }
