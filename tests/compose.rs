@@ -343,14 +343,27 @@ fn distances_are_measured_before_the_database_is_captured() {
         ("SPORTLAKE__COMMUTE__PROVIDER", "google"),
         ("GOOGLE_MAPS_API_KEY", GOOGLE_KEY),
     ];
+    // One odd address keeps nobody waiting: the connector wants this command's success.
+    let invalid = serde_json::json!({"error": {"code": 400, "status": "INVALID_ARGUMENT"}});
+    routes.script([Some((400, "", invalid))]);
+    let said = run("commute", &google);
+    assert!(
+        said.contains(
+            "no answer, so as measured before or estimated: the question is not understood"
+        ),
+        "{said}"
+    );
+    let first = routes.calls().len();
+    // The next `up`: HR's import leaves what was measured, and nobody else is asked about again.
+    run("hr-import", &[]);
     run("commute", &google);
     let asked = routes.calls().len();
+    assert_eq!(asked, first + 1);
     let measured = database.sql("SELECT count(*) FROM commute_distances WHERE source = 'google'");
     assert!(
-        asked > 10 && measured.parse::<usize>().expect("a number") >= asked,
-        "{asked}, {measured}"
+        first > 10 && measured.parse::<usize>().expect("a number") >= first,
+        "{first}, {measured}"
     );
-    // The next `up`: HR's import leaves what was measured, and nobody is asked again.
     run("hr-import", &[]);
     run("commute", &google);
     assert_eq!(routes.calls().len(), asked);
