@@ -1,5 +1,6 @@
 //! The one place that prints. Results go to standard output, everything else to standard error.
 
+mod bar;
 pub(crate) mod junit;
 mod rows;
 
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+pub(crate) use bar::bar;
 pub(crate) use rows::{batch, json_rows, rows};
 
 /// How a command prints data.
