@@ -89,13 +89,18 @@ impl Page {
     }
 }
 
-/// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives.
+/// Why a role is not ready, without names or values; none where it is.
+pub type Trouble = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives and knows of no
+/// trouble.
 pub async fn serve_probes(
     listener: TcpListener,
     registry: Registry,
+    trouble: Trouble,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let service = routes::probes(registry);
+    let service = routes::probes(registry, trouble);
     until_stopped(listener, service, HttpConfig::default().grace, shutdown).await
 }
 
