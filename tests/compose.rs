@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use changes::Op;
 use serde_json::{Map, Value};
 
+use crate::notify::{CANARY, Stage, activity};
 use crate::parts::missing;
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{PATIENCE, Project, text};
@@ -25,6 +27,7 @@ const WATCHED: Duration = Duration::from_secs(5);
 const READ: &str = r##"
 import json, re, sys, yaml
 given = dict(line.strip().split("=", 1) for line in open(sys.argv[2]) if "=" in line and not line.startswith("#"))
+given.update(word.split("=", 1) for word in sys.argv[3:])
 used = set()
 def one(found):
     name, operator, rest = found.group(1), found.group(2), found.group(3)
@@ -51,6 +54,11 @@ fn read(name: &str) -> String {
 
 /// The services; None where Python has no YAML.
 fn services() -> Option<Map<String, Value>> {
+    services_with(&[])
+}
+
+/// The same with lines of `.env` that are otherwise than in its example.
+fn services_with(lines: &[&str]) -> Option<Map<String, Value>> {
     let has_yaml = Command::new("python3").args(["-c", "import yaml"]).output();
     if !has_yaml.is_ok_and(|output| output.status.success()) {
         missing("yaml for Python");
@@ -59,6 +67,7 @@ fn services() -> Option<Map<String, Value>> {
     let output = Command::new("python3")
         .args(["-c", READ])
         .args([docker("compose.yaml"), docker(".env.example")])
+        .args(lines)
         .output()
         .expect("Python runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -86,9 +95,11 @@ fn words(command: &Value) -> Vec<String> {
 }
 
 fn scalar(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
 }
 
 fn environment(service: &Value) -> BTreeMap<String, String> {
@@ -369,6 +380,65 @@ fn distances_are_measured_before_the_database_is_captured() {
     assert_eq!(routes.calls().len(), asked);
     let after = database.sql("SELECT count(*) FROM commute_distances WHERE source = 'google'");
     assert_eq!(after, measured);
+}
+
+/// Whoever copies the example and fills in one way to post has set that one and no other.
+#[test]
+fn notify_posts_where_the_variables_say_and_what_is_empty_is_not_set() {
+    let notify = |lines: &[&str]| {
+        let lines: Vec<&str> = lines.iter().copied().chain(["NOTIFY_ARGUMENTS="]).collect();
+        Some(services_with(&lines)?["notify"].clone())
+    };
+    let Some(empty) = notify(&[]) else { return };
+    let mut stage = Stage::new("skip");
+    let brokers = stage.broker.address.clone();
+    let run = |stage: &Stage, service: &Value| {
+        let mut arguments = words(&service["command"]);
+        arguments.push("--once".to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = stage.project.command(&arguments);
+        command.envs(environment(service));
+        command.env("SPORTLAKE__KAFKA__BROKERS", &brokers);
+        command.env("SPORTLAKE__METRICS__LISTEN", "127.0.0.1:0");
+        command.output().expect("it runs")
+    };
+    let output = run(&stage, &empty);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("nothing says where to post"), "{said}");
+
+    let token = "SLACK_BOT_TOKEN=xoxb-compose";
+    let without_channel = notify(&[token]).expect("read before");
+    let output = run(&stage, &without_channel);
+    let said = text(&output.stderr);
+    assert!(said.contains("notify.channel is empty"), "{said}");
+
+    let bot = notify(&[token, "SLACK_CHANNEL=C1", "SLACK_OPT_OUT=[8, 9]"]).expect("read before");
+    for (id, employee) in [(1, 8), (2, 1), (3, 9)] {
+        let mut row = activity(id, "Running");
+        row["employee_id"] = employee.into();
+        stage.outsider.send("sport_activities", Op::Create, row);
+    }
+    stage.outsider.flush();
+    let output = run(&stage, &bot);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let calls = stage.slack.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert!(calls[0].text().contains(CANARY), "{calls:?}");
+    assert_eq!(calls[0].authorization, "Bearer xoxb-compose");
+    assert_eq!(calls[0].body["channel"], "C1");
+
+    let webhook = format!("SLACK_WEBHOOK_URL={}", stage.slack.webhook());
+    let webhook = notify(&[&webhook]).expect("read before");
+    stage
+        .outsider
+        .send("sport_activities", Op::Create, activity(4, "Running"));
+    stage.outsider.flush();
+    let output = run(&stage, &webhook);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let calls = stage.slack.calls();
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert!(calls[1].path.starts_with("/services/"), "{calls:?}");
 }
 
 #[track_caller]
