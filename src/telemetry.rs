@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use self::traces::Traces;
+pub(crate) use self::traces::receiver;
 use crate::config::TracesConfig;
 
 /// Overrides what is logged, in tracing's filter syntax: `SPORTLAKE_LOG=ingest=debug`.

@@ -162,6 +162,15 @@ impl Role {
     }
 }
 
+/// Whether somebody means to post: in `up`, or by a role of its own, whose secrets are all that says so.
+pub(super) fn is_configured(config: &NotifyConfig) -> bool {
+    let is_set = |variable| std::env::var(variable).is_ok_and(|text| !text.trim().is_empty());
+    let named = [&config.channel, &config.token_file, &config.webhook_file];
+    config.enabled
+        || named.iter().any(|named| !named.is_empty())
+        || [TOKEN, WEBHOOK].into_iter().any(is_set)
+}
+
 /// Where messages go: a webhook or a bot's token, from the environment or a file.
 pub(super) fn destination(config: &NotifyConfig) -> anyhow::Result<Destination> {
     let token = secret(TOKEN, "notify.token_file", &config.token_file)?;
