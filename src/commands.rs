@@ -30,8 +30,10 @@ mod viewpoint;
 pub(crate) mod why;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::sources::LsnAllocator;
+use console::Trouble;
 use engine::{Clock, Error, ErrorKind, Lake, Reader};
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -86,6 +88,18 @@ impl Context {
     where
         anyhow::Error: From<E>,
     {
+        self.beside_probes_of(work, Arc::new(|| None)).await
+    }
+
+    /// The same for a role that may live and not do its work.
+    pub(crate) async fn beside_probes_of<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+        trouble: Trouble,
+    ) -> anyhow::Result<T>
+    where
+        anyhow::Error: From<E>,
+    {
         let listen = &self.config.metrics.listen;
         if listen.is_empty() {
             return Ok(work.await?);
@@ -97,7 +111,7 @@ impl Context {
         let _stopped_when_dropped = stop.clone().drop_guard();
         tokio::select! {
             result = work => Ok(result?),
-            () = console::serve_probes(listener, self.metrics.clone(), stop) => {
+            () = console::serve_probes(listener, self.metrics.clone(), trouble, stop) => {
                 Err(anyhow::anyhow!("health and metrics ended by themselves"))
             }
         }

@@ -1,3 +1,4 @@
+mod log;
 mod overlay;
 mod problem;
 mod source;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use engine::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
+pub(crate) use self::log::{LogConfig, LogFormat};
 pub(crate) use self::traces::TracesConfig;
 
 /// Where a project's configuration is looked for when `--config` does not say.
@@ -39,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) http: console::HttpConfig,
     pub(crate) notify: notify::NotifyConfig,
     pub(crate) metrics: console::MetricsConfig,
+    pub(crate) log: LogConfig,
     pub(crate) traces: TracesConfig,
 }
 

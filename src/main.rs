@@ -32,7 +32,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return command.run();
     }
     let config = config::load(cli.config.as_deref())?;
-    let telemetry = telemetry::install(cli.verbose, cli.command.narrates(), &config.traces)?;
+    output::speak(config.log.format, clock::system());
+    let narrates = cli.command.narrates();
+    let telemetry = telemetry::install(cli.verbose, narrates, &config.log, &config.traces)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

@@ -1,17 +1,24 @@
 //! The one place that prints. Results go to standard output, everything else to standard error.
 
+mod bar;
 pub(crate) mod junit;
 mod rows;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::SecondsFormat;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
+use engine::Clock;
 use serde::Serialize;
+use serde_json::json;
 
+use crate::config::LogFormat;
+
+pub(crate) use bar::bar;
 pub(crate) use rows::{batch, json_rows, rows};
 
 /// How a command prints data.
@@ -117,16 +124,40 @@ fn csv_cell(text: &str) -> String {
     }
 }
 
+/// Gives the time of each line, where standard error is for machines: one JSON object a line, as the log's are.
+static CLOCK: OnceLock<Clock> = OnceLock::new();
+
+/// Decides, once, how standard error is written.
+pub(crate) fn speak(format: LogFormat, clock: Clock) {
+    if format == LogFormat::Json {
+        // A second call changes nothing.
+        let _ = CLOCK.set(clock);
+    }
+}
+
 /// An error on standard error, below an unfinished progress line if there is one.
 pub(crate) fn failure(text: &str) {
-    note(text);
+    say("ERROR", text);
 }
 
 /// A line for whoever watches, on standard error.
 pub(crate) fn note(text: &str) {
+    say("INFO", text);
+}
+
+fn say(level: &str, text: &str) {
     end_progress();
+    let line = match CLOCK.get() {
+        None => text.to_owned(),
+        Some(clock) => {
+            let time = clock().to_rfc3339_opts(SecondsFormat::Micros, true);
+            let fields = json!({"message": text});
+            json!({"timestamp": time, "level": level, "fields": fields, "target": "sportlake"})
+                .to_string()
+        }
+    };
     // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Whether a progress line stands unfinished on the terminal.
@@ -141,11 +172,14 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// How far a command is: one line that is rewritten on a terminal, a plain line now and then elsewhere.
 pub(crate) fn progress(text: &str) {
     let mut err = io::stderr().lock();
-    if err.is_terminal() {
+    if err.is_terminal() && CLOCK.get().is_none() {
         PROGRESS.store(true, Ordering::Relaxed);
         let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
-    } else if due() {
-        let _ = writeln!(err, "{text}");
+        return;
+    }
+    drop(err);
+    if due() {
+        note(text);
     }
 }
 

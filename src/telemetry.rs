@@ -12,7 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use self::traces::Traces;
-use crate::config::TracesConfig;
+pub(crate) use self::traces::receiver;
+use crate::config::{LogConfig, LogFormat, TracesConfig};
 
 /// Overrides what is logged, in tracing's filter syntax: `SPORTLAKE_LOG=ingest=debug`.
 pub(crate) const LOG_VARIABLE: &str = "SPORTLAKE_LOG";
@@ -50,6 +51,7 @@ impl Telemetry {
 pub(crate) fn install(
     verbose: u8,
     narrates: bool,
+    log: &LogConfig,
     traces: &TracesConfig,
 ) -> anyhow::Result<Telemetry> {
     let filter = match std::env::var(LOG_VARIABLE) {
@@ -64,12 +66,16 @@ pub(crate) fn install(
     };
     // Lines are the same whether spans are sent or not.
     let filter = filter.and(filter_fn(|metadata| !traces::is_sent(metadata)));
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .compact()
-        .with_filter(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .compact()
+            .boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().with_span_list(false).boxed(),
+    };
+    let log = lines.with_filter(filter);
     let traces = Traces::begin(traces)?;
     tracing_subscriber::registry()
         .with(log)

@@ -144,6 +144,15 @@ fn every_unit_is_valid_hardened_and_starts_what_exists() {
         let started = unit
             .lines()
             .find_map(|line| line.strip_prefix("ExecStart="));
+        let final_codes = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("RestartPreventExitStatus="));
+        // Whatever `notify` is told that does not exist, Slack's or a file, is somebody's to mend.
+        let expected = match path.ends_with("sportlake-notify.service") {
+            true => "2 3 4",
+            false => "2 4",
+        };
+        assert_eq!(final_codes, Some(expected), "{}", path.display());
         let mut words = started.expect("ExecStart").split(' ');
         assert_eq!(words.next(), Some("/usr/local/bin/sportlake"));
         assert_eq!(words.next(), Some("--config"));

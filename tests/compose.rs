@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use changes::Op;
 use serde_json::{Map, Value};
 
+use crate::notify::{CANARY, Stage, activity};
 use crate::parts::missing;
 use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{PATIENCE, Project, text};
@@ -16,6 +18,7 @@ use routes::{GOOGLE_KEY, Routes};
 #[expect(dead_code, reason = "the tests of the provider ask for more")]
 #[path = "../sources/tests/feeds/routes.rs"]
 mod routes;
+mod running;
 
 /// How long a command that goes on is watched.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -25,6 +28,7 @@ const WATCHED: Duration = Duration::from_secs(5);
 const READ: &str = r##"
 import json, re, sys, yaml
 given = dict(line.strip().split("=", 1) for line in open(sys.argv[2]) if "=" in line and not line.startswith("#"))
+given.update(word.split("=", 1) for word in sys.argv[3:])
 used = set()
 def one(found):
     name, operator, rest = found.group(1), found.group(2), found.group(3)
@@ -51,6 +55,11 @@ fn read(name: &str) -> String {
 
 /// The services; None where Python has no YAML.
 fn services() -> Option<Map<String, Value>> {
+    services_with(&[])
+}
+
+/// The same with lines of `.env` that are otherwise than in its example.
+fn services_with(lines: &[&str]) -> Option<Map<String, Value>> {
     let has_yaml = Command::new("python3").args(["-c", "import yaml"]).output();
     if !has_yaml.is_ok_and(|output| output.status.success()) {
         missing("yaml for Python");
@@ -59,6 +68,7 @@ fn services() -> Option<Map<String, Value>> {
     let output = Command::new("python3")
         .args(["-c", READ])
         .args([docker("compose.yaml"), docker(".env.example")])
+        .args(lines)
         .output()
         .expect("Python runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -86,9 +96,11 @@ fn words(command: &Value) -> Vec<String> {
 }
 
 fn scalar(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
 }
 
 fn environment(service: &Value) -> BTreeMap<String, String> {
@@ -219,44 +231,75 @@ fn what_is_mounted_is_there_and_what_runs_is_scraped() {
     assert_eq!(scraped, roles);
 }
 
+/// What a file says, instruction by instruction.
+fn instructions(dockerfile: &str) -> Vec<(&str, &str)> {
+    let lines = dockerfile.lines();
+    let instructions = lines.filter(|line| !line.starts_with([' ', '#']));
+    instructions
+        .filter_map(|line| line.split_once(' '))
+        .collect()
+}
+
+/// The rules of every image that is built here.
 #[test]
-fn the_image_is_slim_and_runs_as_nobody_in_particular() {
-    let dockerfile = read("Dockerfile");
-    let instructions = || {
-        dockerfile
+fn images_are_pinned_copy_what_is_there_and_run_as_nobody_in_particular() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, context, user) in [
+        ("Dockerfile", root.to_owned(), "10001:10001"),
+        ("debezium/Dockerfile", docker("debezium"), "kafka"),
+    ] {
+        let dockerfile = read(name);
+        let instructions = instructions(&dockerfile);
+        let of = |wanted: &str| -> Vec<&str> {
+            let found = instructions.iter().filter(|(name, _)| *name == wanted);
+            found.map(|(_, rest)| *rest).collect()
+        };
+        assert!(of("ADD").is_empty(), "{name}: COPY says what it does");
+        for base in of("FROM") {
+            let image = base.split_whitespace().next().unwrap_or_default();
+            let tag = image.rsplit_once(':').map(|(_, tag)| tag);
+            assert!(tag.is_some_and(|tag| tag != "latest"), "{name}: {image}");
+        }
+        assert_eq!(of("USER").last(), Some(&user), "{name}");
+        for copied in of("COPY")
+            .into_iter()
+            .filter(|line| !line.starts_with("--from"))
+        {
+            let words = copied.split(' ').filter(|word| !word.starts_with("--"));
+            let sources: Vec<&str> = words.collect();
+            for source in &sources[..sources.len() - 1] {
+                assert!(context.join(source).exists(), "{name}: {source} is copied");
+            }
+        }
+        for line in dockerfile
             .lines()
-            .filter(|line| !line.starts_with([' ', '#']))
+            .filter(|line| line.contains("apt-get install"))
+        {
+            assert!(line.contains("--no-install-recommends"), "{name}: {line}");
+            assert!(dockerfile.contains("rm -rf /var/lib/apt/lists/*"), "{name}");
+        }
+        for (_, run) in instructions.iter().filter(|(name, _)| *name == "RUN") {
+            let is_piped = run.contains("| sh") || run.contains("| bash");
+            assert!(!is_piped && !run.contains("sudo"), "{name}: {run}");
+        }
+    }
+}
+
+#[test]
+fn the_image_of_ours_is_slim_and_holds_what_it_needs() {
+    let dockerfile = read("Dockerfile");
+    let instructions = instructions(&dockerfile);
+    let of = |wanted: &str| -> Vec<&str> {
+        let found = instructions.iter().filter(|(name, _)| *name == wanted);
+        found.map(|(_, rest)| *rest).collect()
     };
-    let of = |name: &str| -> Vec<&str> {
-        let found = instructions().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        found.collect()
-    };
-    assert!(of("ADD").is_empty(), "COPY says what it does");
     let bases = of("FROM");
     assert_eq!(bases.len(), 2, "what builds is not what runs");
-    for base in &bases {
-        let image = base.split_whitespace().next().unwrap_or_default();
-        let tag = image.split_once(':').map(|(_, tag)| tag);
-        assert!(tag.is_some_and(|tag| tag != "latest"), "{image}");
-    }
     assert!(bases[1].contains("slim"), "{}", bases[1]);
-    assert_eq!(of("USER"), ["10001:10001"]);
     assert_eq!(of("HEALTHCHECK").len(), 1);
     assert_eq!(of("ENTRYPOINT"), ["[\"sportlake\"]"]);
     assert!(dockerfile.contains("--profile dist") && dockerfile.contains("type=cache"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for copied in of("COPY")
-        .into_iter()
-        .filter(|line| !line.starts_with("--from"))
-    {
-        let sources: Vec<&str> = copied
-            .split(' ')
-            .filter(|word| !word.starts_with("--"))
-            .collect();
-        for source in &sources[..sources.len() - 1] {
-            assert!(root.join(source).exists(), "{source} is copied");
-        }
-    }
     let ignored = std::fs::read_to_string(root.join(".dockerignore")).expect("a list");
     for secret in ["**/.env", "users.toml", "data", "target"] {
         assert!(
@@ -266,8 +309,8 @@ fn the_image_is_slim_and_runs_as_nobody_in_particular() {
     }
 }
 
-/// Nobody answers at `redpanda` and `postgres` here: what ends says so, and what a role waits for it waits for. What the
-/// program would refuse ends with another code.
+/// Nobody answers at `redpanda` and `postgres` here: what needs them ends and says so, what a role waits for it waits for.
+/// What the program would refuse ends with another code.
 #[test]
 fn the_program_takes_every_command_line_and_environment() {
     let Some(services) = services() else { return };
@@ -343,19 +386,91 @@ fn distances_are_measured_before_the_database_is_captured() {
         ("SPORTLAKE__COMMUTE__PROVIDER", "google"),
         ("GOOGLE_MAPS_API_KEY", GOOGLE_KEY),
     ];
+    // One odd address keeps nobody waiting: the connector wants this command's success.
+    let invalid = serde_json::json!({"error": {"code": 400, "status": "INVALID_ARGUMENT"}});
+    routes.script([Some((400, "", invalid))]);
+    let said = run("commute", &google);
+    assert!(
+        said.contains(
+            "no answer, so as measured before or estimated: the question is not understood"
+        ),
+        "{said}"
+    );
+    let first = routes.calls().len();
+    // The next `up`: HR's import leaves what was measured, and nobody else is asked about again.
+    run("hr-import", &[]);
     run("commute", &google);
     let asked = routes.calls().len();
+    assert_eq!(asked, first + 1);
     let measured = database.sql("SELECT count(*) FROM commute_distances WHERE source = 'google'");
     assert!(
-        asked > 10 && measured.parse::<usize>().expect("a number") >= asked,
-        "{asked}, {measured}"
+        first > 10 && measured.parse::<usize>().expect("a number") >= first,
+        "{first}, {measured}"
     );
-    // The next `up`: HR's import leaves what was measured, and nobody is asked again.
     run("hr-import", &[]);
     run("commute", &google);
     assert_eq!(routes.calls().len(), asked);
     let after = database.sql("SELECT count(*) FROM commute_distances WHERE source = 'google'");
     assert_eq!(after, measured);
+}
+
+/// Whoever copies the example and fills in one way to post has set that one and no other.
+#[test]
+fn notify_posts_where_the_variables_say_and_what_is_empty_is_not_set() {
+    let notify = |lines: &[&str]| {
+        let lines: Vec<&str> = lines.iter().copied().chain(["NOTIFY_ARGUMENTS="]).collect();
+        Some(services_with(&lines)?["notify"].clone())
+    };
+    let Some(empty) = notify(&[]) else { return };
+    let mut stage = Stage::new("skip");
+    let brokers = stage.broker.address.clone();
+    let run = |stage: &Stage, service: &Value| {
+        let mut arguments = words(&service["command"]);
+        arguments.push("--once".to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = stage.project.command(&arguments);
+        command.envs(environment(service));
+        command.env("SPORTLAKE__KAFKA__BROKERS", &brokers);
+        command.env("SPORTLAKE__METRICS__LISTEN", "127.0.0.1:0");
+        command.output().expect("it runs")
+    };
+    let output = run(&stage, &empty);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("nothing says where to post"), "{said}");
+
+    let token = "SLACK_BOT_TOKEN=xoxb-compose";
+    let without_channel = notify(&[token]).expect("read before");
+    let output = run(&stage, &without_channel);
+    let said = text(&output.stderr);
+    assert!(said.contains("notify.channel is empty"), "{said}");
+
+    let bot = notify(&[token, "SLACK_CHANNEL=C1", "SLACK_OPT_OUT=[8, 9]"]).expect("read before");
+    for (id, employee) in [(1, 8), (2, 1), (3, 9)] {
+        let mut row = activity(id, "Running");
+        row["employee_id"] = employee.into();
+        stage.outsider.send("sport_activities", Op::Create, row);
+    }
+    stage.outsider.flush();
+    let output = run(&stage, &bot);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let calls = stage.slack.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert!(calls[0].text().contains(CANARY), "{calls:?}");
+    assert_eq!(calls[0].authorization, "Bearer xoxb-compose");
+    assert_eq!(calls[0].body["channel"], "C1");
+
+    let webhook = format!("SLACK_WEBHOOK_URL={}", stage.slack.webhook());
+    let webhook = notify(&[&webhook]).expect("read before");
+    stage
+        .outsider
+        .send("sport_activities", Op::Create, activity(4, "Running"));
+    stage.outsider.flush();
+    let output = run(&stage, &webhook);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let calls = stage.slack.calls();
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert!(calls[1].path.starts_with("/services/"), "{calls:?}");
 }
 
 #[track_caller]
@@ -389,10 +504,13 @@ fn takes(project: &Project, name: &str, service: &Value) {
     let said = text(&output.stderr);
     match (ended, is_once) {
         (Some(status), _) => {
-            assert!(
-                matches!(status.code(), Some(0 | 6)),
-                "{name}: {status}: {said}"
-            );
+            let reaches = ["SPORTLAKE__SOURCE__POSTGRES", "SPORTLAKE__KAFKA__BROKERS"];
+            let environment = environment(service);
+            let expected = match reaches.iter().any(|name| environment.contains_key(*name)) {
+                true => 6,
+                false => 0,
+            };
+            assert_eq!(status.code(), Some(expected), "{name}: {said}");
         }
         (None, true) => assert!(!is_once, "{name} does not come to an end: {said}"),
         (None, false) => {

@@ -1,12 +1,15 @@
 //! What `sportlake doctor` finds: each check with its state, and nothing touched.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{Project, free_address, text};
 use crate::truth::newest_manifest;
 
@@ -102,7 +105,11 @@ fn a_lake_is_looked_at_beside_its_roles_and_after_them() {
     assert!(output.status.success(), "{}", text(&output.stdout));
     assert!(found["flight.listen"].1.ends_with("is served"));
     assert!(found["http.listen"].1.ends_with("is served"));
-    assert!(found["broker.listen"].1.contains("1 brokers, 4 topics"));
+    let broker = &found["broker.listen"].1;
+    assert!(
+        broker.ends_with("1 brokers, 4 topics, as Kafka 2.3 to 2.6"),
+        "{broker}"
+    );
 
     up.signal(nix::sys::signal::Signal::SIGINT);
     up.end();
@@ -176,12 +183,14 @@ fn a_port_that_somebody_else_has_is_told() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_told() {
-    let project = Project::new().set("notify.enabled", "true").with(
-        "SLACK_WEBHOOK_URL",
-        "https://hooks.slack.com/services/canary",
-    );
-    project.write("data/notify", "a file where a folder should be");
-    fails(&project, "folder notify.path", "is no folder");
+    let webhook = format!("http://{}/services/canary", free_address());
+    for enabled in ["true", "false"] {
+        let project = Project::new()
+            .set("notify.enabled", enabled)
+            .with("SLACK_WEBHOOK_URL", &webhook);
+        project.write("data/notify", "a file where a folder should be");
+        fails(&project, "folder notify.path", "is no folder");
+    }
 
     let project = Project::new().set("lake.uri", "/proc/sportlake");
     let output = doctor(&project);
@@ -210,6 +219,129 @@ fn brokers_and_databases_that_do_not_answer_are_told() {
 fn a_server_that_others_reach_and_nobody_signs_in_to_is_told() {
     let project = Project::new().set("flight.listen", "0.0.0.0:0");
     fails(&project, "flight.listen", "reached by other machines");
+}
+
+/// What is called, one line a call, by a server that answers nobody before so many called.
+fn service(together: usize) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = calls.clone();
+    std::thread::spawn(move || {
+        let mut waiting = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut call = [0; 4096];
+            let length = stream.read(&mut call).unwrap_or_default();
+            let call = text(&call[..length]);
+            let is_ours = call.starts_with("HEAD ");
+            heard.lock().expect("no panic").push(call);
+            if !is_ours {
+                // Traces of the command itself.
+                continue;
+            }
+            waiting.push(stream);
+            if waiting.len() == together {
+                for mut stream in waiting.drain(..) {
+                    let answer = "HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n";
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            }
+        }
+    });
+    (address, calls)
+}
+
+#[test]
+fn services_are_reached_together_and_told_no_secret() {
+    let (there, calls) = service(3);
+    let project = Project::new()
+        .with("SLACK_BOT_TOKEN", "xoxb-canary")
+        .set("notify.channel", "C1")
+        .set("notify.api", &format!("http://{there}/api"))
+        .set("commute.provider", "google")
+        .set("commute.google_api", &format!("http://{there}/canary"))
+        .with("GOOGLE_MAPS_API_KEY", "canary")
+        .with("OTEL_EXPORTER_OTLP_HEADERS", "authorization=canary")
+        .set("traces.endpoint", &format!("http://{there}"));
+    let output = doctor(&project);
+    let found = findings(&output);
+    assert!(output.status.success(), "{found:#?}");
+    for check in ["reach Slack", "reach google", "reach traces"] {
+        let expected = format!("\"http://{there}\" answers");
+        assert_eq!(
+            (found[check].0.as_str(), &found[check].1),
+            ("ok", &expected)
+        );
+    }
+    let calls = calls.lock().expect("no panic");
+    let roots = calls
+        .iter()
+        .filter(|call| call.starts_with("HEAD / HTTP/1.1"));
+    assert_eq!(roots.count(), 3, "{calls:?}");
+    let head = calls.iter().filter(|call| call.starts_with("HEAD"));
+    assert!(
+        !head.cloned().collect::<String>().contains("canary"),
+        "{calls:?}"
+    );
+}
+
+#[test]
+fn services_that_do_not_answer_keep_nobody_from_running() {
+    let nobody = free_address();
+    // It never has as many callers as it waits for.
+    let (silent, _) = service(usize::MAX);
+    let project = Project::new()
+        .with(
+            "SLACK_WEBHOOK_URL",
+            &format!("http://{nobody}/services/canary"),
+        )
+        .set("commute.provider", "openrouteservice")
+        .set("commute.openrouteservice_api", &format!("http://{silent}"))
+        .with("ORS_API_KEY", "key");
+    let output = doctor(&project);
+    let found = findings(&output);
+    assert!(output.status.success(), "{found:#?}");
+    for (check, address, why) in [
+        ("reach Slack", &nobody, "refused"),
+        ("reach openrouteservice", &silent, "no answer within 5 s"),
+    ] {
+        let (state, said, hint) = &found[check];
+        assert_eq!((state.as_str(), hint.is_empty()), ("warn", false), "{said}");
+        assert!(said.contains(address) && said.contains(why), "{said}");
+    }
+    assert!(!text(&output.stdout).contains("canary"));
+    let found = findings(&doctor(&Project::new()));
+    let reached = found.keys().filter(|check| check.starts_with("reach "));
+    assert_eq!(reached.count(), 0, "nothing is configured: {found:#?}");
+}
+
+#[test]
+fn a_database_is_asked_for_its_version_its_log_and_its_clock() {
+    for (setting, state, hint) in [
+        ("logical", "ok", ""),
+        ("replica", "warn", "Capture needs wal_level = logical"),
+    ] {
+        let Some(server) = Server::start(&[&format!("wal_level={setting}")]) else {
+            return;
+        };
+        let database = Database::on(Arc::new(server), "t_doctor");
+        let version = database.sql("SHOW server_version");
+        let address = database.url_of("sportlake_app", PASSWORD, "");
+        let project = Project::new().set("source.postgres", &address);
+        let output = doctor(&project);
+        assert!(output.status.success(), "{}", text(&output.stdout));
+        let found = findings(&output);
+        let (seen, said, hinted) = &found["source.postgres"];
+        let expected = format!("t_doctor: PostgreSQL {version}, wal_level {setting}");
+        assert!(said.ends_with(&expected), "no \"{expected}\" in {said}");
+        assert_eq!(seen, state);
+        assert!(hinted.starts_with(hint), "{hinted}");
+        let (seen, said, _) = &found["clock and source.postgres"];
+        assert_eq!(seen, "ok");
+        // One machine, one clock: what is left is the way there and back.
+        assert!(said.starts_with("this clock is 0."), "{said}");
+        assert!(!text(&output.stdout).contains(&PASSWORD.replace(' ', "%20")));
+    }
 }
 
 /// A certificate of its own for so many days, as `NAME.pem` and `NAME-key.pem`.
@@ -377,6 +509,7 @@ fn secrets_are_found_as_the_roles_find_them_and_never_shown() {
         .set("notify.enabled", "true")
         .set("notify.webhook_file", "webhook")
         .set("commute.provider", "google")
+        .set("commute.google_api", &format!("http://{nobody}"))
         .set("commute.key_file", "google.key");
     says(
         &project,
@@ -405,7 +538,7 @@ fn secrets_are_found_as_the_roles_find_them_and_never_shown() {
     for file in ["kafka.password", "postgres.password", "google.key"] {
         project.write(file, "canary\n");
     }
-    project.write("webhook", "https://hooks.slack.com/services/canary\n");
+    project.write("webhook", &format!("http://{nobody}/services/canary\n"));
     says(&project, "kafka.brokers", "fail", "no broker answers");
     says(&project, "source.postgres", "fail", "no PostgreSQL answers");
     says(&project, "notify", "ok", "there is a secret");
@@ -420,7 +553,9 @@ fn secrets_are_found_as_the_roles_find_them_and_never_shown() {
         let said = text(&output.stdout) + &text(&output.stderr);
         assert!(!said.contains("canary"), "{said}");
     }
-    let bare = Project::new().set("commute.provider", "google");
+    let bare = Project::new()
+        .set("commute.provider", "google")
+        .set("commute.google_api", &format!("http://{nobody}"));
     let output = bare
         .command(&["doctor", "--output", "json"])
         .env_remove("GOOGLE_MAPS_API_KEY")

@@ -20,6 +20,7 @@ mod http;
 #[path = "../sources/tests/cdc/java.rs"]
 mod java;
 mod load;
+mod logs;
 mod metrics;
 mod migration;
 mod notify;

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
-use crate::http;
+use crate::http::{get, try_get};
 use crate::metrics;
 use crate::outsider::Outsider;
 use crate::project::{Project, Running, text};
@@ -16,7 +16,7 @@ use slack::{Reply, Slack};
 pub(crate) mod slack;
 
 /// In names, addresses, comments and tokens, and in no log.
-const CANARY: &str = "Zephirine";
+pub(crate) const CANARY: &str = "Zephirine";
 
 /// When the process dies, seen from the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn killed_around_its_calls(in_doubt: &str) {
             slack.wait_until_answered(expected.len());
         }
     }
-    let answer = http::get(&notifier.address("http://"), "/metrics");
+    let answer = get(&notifier.address("http://"), "/metrics");
     assert!(
         answer.contains("sportlake_notify_in_doubt_total 1\n"),
         "{answer}"
@@ -136,7 +136,7 @@ fn the_command_says_what_is_wrong_and_shows_what_it_would_post() {
     assert_eq!(json["activities"], json!([1]));
 
     stage.slack.script([Reply::Error("channel_not_found")]);
-    let refused = stage.project.run(&["notify"]);
+    let refused = stage.project.run(&["notify", "--once"]);
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(3), "{said}");
     assert!(
@@ -154,16 +154,51 @@ fn the_command_says_what_is_wrong_and_shows_what_it_would_post() {
     assert_eq!(dead[0]["activities"], "1", "{dead}");
 }
 
+/// Nothing ends, and nothing is said twice, while somebody has yet to invite the bot.
+#[test]
+fn the_role_waits_for_whoever_has_to_act_and_its_health_says_so() {
+    let mut stage = Stage::new("skip");
+    let (slack, outsider) = (&stage.slack, &mut stage.outsider);
+    slack.script((0..3).map(|_| Reply::Error("channel_not_found")));
+    let project = stage
+        .project
+        .set("metrics.listen", "127.0.0.1:0")
+        .set("notify.retry_ms", "1000");
+    let mut notifier = project.start(&["notify"]);
+    let address = notifier.address("http://");
+    get(&address, "/readyz");
+    outsider.send("sport_activities", Op::Create, activity(1, "Running"));
+    outsider.flush();
+    let said = notifier.wait_for("nothing is told until somebody acts");
+    assert!(
+        said.contains("channel_not_found") && said.contains("notify.channel"),
+        "{said}"
+    );
+    slack.wait_for(2);
+    assert_eq!(try_get(&address, "/readyz"), None, "not ready");
+    get(&address, "/healthz");
+    assert!(get(&address, "/metrics").contains("sportlake_notify_stopped 1"));
+    notifier.wait_for("Slack takes messages again");
+    get(&address, "/readyz");
+    assert_eq!(slack.calls().len(), 4, "{:?}", slack.texts());
+    notifier.signal(Signal::SIGTERM);
+    assert_eq!(notifier.end().code(), Some(0), "{}", notifier.transcript());
+    let said = notifier.transcript();
+    let times = said.matches("nothing is told until somebody acts").count();
+    assert_eq!(times, 1, "{said}");
+    assert!(!said.contains(CANARY), "{said}");
+}
+
 /// A broker with a first load that is over, one employee, and Slack.
-struct Stage {
-    _broker: Broker,
-    slack: Slack,
-    project: Project,
-    outsider: Outsider,
+pub(crate) struct Stage {
+    pub(crate) broker: Broker,
+    pub(crate) slack: Slack,
+    pub(crate) project: Project,
+    pub(crate) outsider: Outsider,
 }
 
 impl Stage {
-    fn new(in_doubt: &str) -> Self {
+    pub(crate) fn new(in_doubt: &str) -> Self {
         let broker = Broker::start(tempfile::tempdir().expect("a folder").keep());
         let slack = Slack::start();
         let project = Project::new()
@@ -186,7 +221,7 @@ impl Stage {
         outsider.send("sport_activities", Op::Create, mark);
         outsider.flush();
         Self {
-            _broker: broker,
+            broker,
             slack,
             project,
             outsider,
@@ -194,7 +229,7 @@ impl Stage {
     }
 }
 
-fn activity(id: i64, sport: &str) -> Value {
+pub(crate) fn activity(id: i64, sport: &str) -> Value {
     json!({
         "id": id, "employee_id": 1, "date_debut": 1_700_000_000_000_000_i64, "type_activite": sport,
         "distance_m": 10_000 + id * 100, "duree_s": 2760, "commentaire": format!("avec {CANARY}"),

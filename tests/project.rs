@@ -107,8 +107,20 @@ impl Project {
 
     /// Starts a role and listens to both of its streams.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = self
-            .command(arguments)
+        Running::of(&mut self.command(arguments))
+    }
+}
+
+/// A role in a process of its own; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    transcript: Vec<String>,
+}
+
+impl Running {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -126,22 +138,13 @@ impl Project {
                 }
             });
         }
-        Running {
+        Self {
             child,
             lines,
             transcript: Vec::new(),
         }
     }
-}
 
-/// A role in a process of its own; killed when dropped.
-pub(crate) struct Running {
-    child: Child,
-    lines: Receiver<String>,
-    transcript: Vec<String>,
-}
-
-impl Running {
     /// Waits for the next line that holds the text, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, wanted: &str) -> String {

@@ -1,4 +1,5 @@
 mod diagnosis;
+mod release;
 mod security;
 
 use std::path::PathBuf;
@@ -6,7 +7,7 @@ use std::path::PathBuf;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
-pub use self::diagnosis::diagnose;
+pub use self::diagnosis::{diagnose, release};
 pub use self::security::{Compression, Mechanism, Security};
 use crate::error::{Error, Result};
 use crate::secret::Secret;

@@ -88,10 +88,20 @@ impl Page {
     }
 }
 
-/// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives.
-pub async fn serve_probes(listener: TcpListener, registry: Registry, shutdown: CancellationToken) {
+/// Why a role is not ready, without names or values; none where it is.
+pub type Trouble = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Answers `/healthz`, `/readyz` and `/metrics` for a role that serves no page. It is ready while it lives and knows of no
+/// trouble.
+pub async fn serve_probes(
+    listener: TcpListener,
+    registry: Registry,
+    trouble: Trouble,
+    shutdown: CancellationToken,
+) {
     let room = HttpConfig::default().room();
-    connections::answer(listener, routes::probes(registry), room, shutdown).await;
+    let probes = routes::probes(registry, trouble);
+    connections::answer(listener, probes, room, shutdown).await;
 }
 
 #[cfg(test)]

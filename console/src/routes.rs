@@ -11,7 +11,8 @@ use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::visit::{Site, Visit};
 use crate::{
-    benefits, door, export, failure, form, layout, live, login, pipeline, quality, queries, why,
+    Trouble, benefits, door, export, failure, form, layout, live, login, pipeline, quality,
+    queries, why,
 };
 
 pub(crate) fn service(site: Arc<Site>, registry: Registry) -> Router {
@@ -47,9 +48,15 @@ fn pages(site: Arc<Site>) -> Router {
         .layer(middleware::from_fn_with_state(site, door::enter))
 }
 
-pub(crate) fn probes(registry: Registry) -> Router {
+pub(crate) fn probes(registry: Registry, trouble: Trouble) -> Router {
+    let ready = move || async move {
+        match trouble() {
+            None => "ready\n".into_response(),
+            Some(trouble) => not_ready(&trouble),
+        }
+    };
     measured(registry)
-        .route("/readyz", get(|| async { "ready\n" }))
+        .route("/readyz", get(ready))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(middleware::from_fn(guarded))
 }
@@ -90,15 +97,15 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 async fn ready(State(reader): State<Reader>) -> Response {
     match reader.latest().await {
         Ok(manifest) => format!("ready: epoch {}\n", manifest.epoch).into_response(),
-        Err(error) => not_ready(&error),
+        Err(error) => not_ready(&error.to_string()),
     }
 }
 
-/// Whatever keeps an epoch from being read, the probe's answer is "not now".
-fn not_ready(error: &Error) -> Response {
+/// Whatever keeps an epoch from being read, or a role from its work, the probe's answer is "not now".
+fn not_ready(why: &str) -> Response {
     (
         StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready: {error}\n"),
+        format!("not ready: {why}\n"),
     )
         .into_response()
 }

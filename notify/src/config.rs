@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use changes::{Error, Result};
 use chrono::TimeDelta;
+use reqwest::Url;
 use serde::Deserialize;
 
 /// `[notify]` of the configuration: which activities are told on Slack, and how.
@@ -147,11 +148,27 @@ impl fmt::Debug for Secret {
 }
 
 impl Destination {
+    /// What is called; a webhook's is a secret.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for what is no web address.
+    pub fn address(&self, config: &NotifyConfig) -> Result<Url> {
+        let address = match self {
+            Self::Webhook(address) => address.reveal().to_owned(),
+            Self::Bot { .. } => format!("{}/chat.postMessage", config.api.trim_end_matches('/')),
+        };
+        Url::parse(&address).map_err(|error| {
+            Error::invalid("notify.api is no web address")
+                .hint("Leave it out, or write https://slack.com/api.")
+                .caused_by(error)
+        })
+    }
+
     /// What can be refused without asking Slack.
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Webhook(address) => {
-                let host = reqwest::Url::parse(address.reveal()).ok();
+                let host = Url::parse(address.reveal()).ok();
                 let is_web = host.is_some_and(|url| matches!(url.scheme(), "http" | "https"));
                 if !is_web {
                     return Err(Error::invalid("the webhook is no web address").hint(

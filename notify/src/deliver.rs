@@ -7,19 +7,23 @@ use chrono::TimeDelta;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use crate::config::NotifyConfig;
 use crate::journal::{Dead, Entry, Intent};
 use crate::metrics;
 use crate::run::Show;
 use crate::slack::{Slack, Verdict};
+use crate::standing::Standing;
 use crate::store::Store;
 use crate::teller::Message;
 use crate::traces;
 
 /// Longest pause after a failed call that named none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest pause while Slack refuses every message: whoever acts is noticed within it.
+const LONGEST_REFUSED: Duration = Duration::from_secs(600);
 
 /// Shortest and longest pause that Slack may ask for.
 const SHORTEST_ASKED: Duration = Duration::from_secs(1);
@@ -42,6 +46,10 @@ pub(crate) struct Courier {
     first_pause: Duration,
     max_age: TimeDelta,
     unfinished: bool,
+    /// What somebody has to act on is waited for, and told here; without one it ends the notifier.
+    standing: Option<Standing>,
+    /// Calls that were refused since the last message that was taken.
+    refusals: u32,
 }
 
 enum Way {
@@ -55,8 +63,12 @@ impl Courier {
         store: Store,
         config: &NotifyConfig,
         clock: &Clock,
+        standing: Option<Standing>,
     ) -> Self {
-        Self::new(Way::Slack(Box::new(slack), store), config, clock)
+        Self {
+            standing,
+            ..Self::new(Way::Slack(Box::new(slack), store), config, clock)
+        }
     }
 
     pub(crate) fn showing(show: Show, config: &NotifyConfig, clock: &Clock) -> Self {
@@ -72,6 +84,8 @@ impl Courier {
             first_pause: Duration::from_millis(config.retry_ms),
             max_age: config.max_age(),
             unfinished: false,
+            standing: None,
+            refusals: 0,
         }
     }
 
@@ -101,7 +115,7 @@ impl Courier {
                     self.finish(Entry::Told).await?;
                     debug!(activities = intent.ids.len(), "posted");
                     metrics::observe_message(intent.ids.len());
-                    if failures > 0 {
+                    if self.taken() || failures > 0 {
                         info!("Slack takes messages again");
                     }
                     return Ok(Outcome::Done);
@@ -109,6 +123,7 @@ impl Courier {
                 Verdict::Dead(code) => {
                     warn!(ids = ?intent.ids, "Slack will never take a message: \"{code}\". It is kept among the dead");
                     metrics::observe_dead();
+                    self.taken();
                     let dead = Dead {
                         ids: intent.ids.clone(),
                         error: code,
@@ -120,7 +135,10 @@ impl Courier {
                 Verdict::Stop(refusal) => {
                     metrics::observe_stopped();
                     self.store(Entry::Withdrawn).await?;
-                    return Err(refusal.error());
+                    let pause = self.refused(refusal.error())?;
+                    if let Some(outcome) = self.wait(pause, intent, false, shutdown).await? {
+                        return Ok(outcome);
+                    }
                 }
                 Verdict::Retry {
                     reason,
@@ -141,25 +159,59 @@ impl Courier {
                         // Known as not posted, whatever happens until the next call.
                         self.store(Entry::Withdrawn).await?;
                     }
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(Outcome::Stopped),
-                        () = tokio::time::sleep(pause) => {}
-                    }
-                    if intent
-                        .oldest
-                        .is_some_and(|at| (self.clock)() - at > self.max_age)
-                    {
-                        if posted {
-                            self.store(Entry::Withdrawn).await?;
-                        }
-                        return Ok(Outcome::Old);
-                    }
-                    if !posted {
-                        self.store(Entry::Intent(intent.clone())).await?;
+                    if let Some(outcome) = self.wait(pause, intent, posted, shutdown).await? {
+                        return Ok(outcome);
                     }
                 }
             }
         }
+    }
+
+    /// Until the message is called for again; the outcome where it is not.
+    async fn wait(
+        &self,
+        pause: Duration,
+        intent: &Intent,
+        posted: bool,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Outcome>> {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(Some(Outcome::Stopped)),
+            () = tokio::time::sleep(pause) => {}
+        }
+        if intent
+            .oldest
+            .is_some_and(|at| (self.clock)() - at > self.max_age)
+        {
+            if posted {
+                self.store(Entry::Withdrawn).await?;
+            }
+            return Ok(Some(Outcome::Old));
+        }
+        if !posted {
+            self.store(Entry::Intent(intent.clone())).await?;
+        }
+        Ok(None)
+    }
+
+    /// How long to wait for somebody to act, which is asked for once; the error itself where nobody waits.
+    fn refused(&mut self, refusal: Error) -> Result<Duration> {
+        let Some(standing) = &self.standing else {
+            return Err(refusal);
+        };
+        if standing.begins(&refusal.to_string()) {
+            let hint = refusal.hint_text().unwrap_or_default();
+            error!("nothing is told until somebody acts: {refusal}. {hint}");
+        }
+        let pause = self.doubled(self.refusals, LONGEST_REFUSED);
+        self.refusals = self.refusals.saturating_add(1);
+        Ok(pause)
+    }
+
+    /// Whether Slack refused everything before.
+    fn taken(&mut self) -> bool {
+        self.refusals = 0;
+        self.standing.as_ref().is_some_and(Standing::ends)
     }
 
     pub(crate) async fn finish(&mut self, entry: Entry) -> Result<()> {
@@ -192,13 +244,15 @@ impl Courier {
         let pause = match asked {
             // Some ask for no pause at all.
             Some(asked) => asked.clamp(SHORTEST_ASKED, LONGEST_ASKED),
-            None => {
-                let doubled = self.first_pause.saturating_mul(1 << failures.min(16));
-                doubled.min(LONGEST_PAUSE)
-            }
+            None => self.doubled(failures, LONGEST_PAUSE),
         };
         let jitter = self.rng.random_range(0.0..0.25);
         pause + self.first_pause.min(pause).mul_f64(jitter)
+    }
+
+    fn doubled(&self, failures: u32, longest: Duration) -> Duration {
+        let doubled = self.first_pause.saturating_mul(1 << failures.min(16));
+        doubled.min(longest)
     }
 }
 
@@ -229,6 +283,27 @@ mod tests {
             assert!((least..most).contains(&pause), "{pause:?}");
         }
         assert!(courier.pause(u32::MAX, None) < Duration::from_secs(61));
+    }
+
+    #[test]
+    fn a_refusal_is_waited_for_longer_and_longer_and_told_until_a_message_is_taken() {
+        let refusal = || Error::new(changes::ErrorKind::NotFound, "no channel");
+        let mut courier = courier(1);
+        assert!(courier.refused(refusal()).is_err(), "nobody waits");
+        let standing = Standing::default();
+        courier.standing = Some(standing.clone());
+        let mut last = Duration::ZERO;
+        for _ in 0..100 {
+            let pause = courier.refused(refusal()).expect("waited for");
+            assert!(pause == (last * 2).clamp(courier.first_pause, LONGEST_REFUSED));
+            last = pause;
+        }
+        assert_eq!(last, LONGEST_REFUSED);
+        assert_eq!(standing.trouble().as_deref(), Some("no channel"));
+        assert!(!standing.begins("no channel") && standing.begins("no token"));
+        assert!(courier.taken() && !courier.taken());
+        assert_eq!(standing.trouble(), None);
+        assert_eq!(courier.refused(refusal()).ok(), Some(courier.first_pause));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::opt_outs::OptOuts;
 use crate::outbox::{Batch, Outbox, Rules, Step};
 use crate::reader::{self, Beginning};
 use crate::slack::Slack;
+use crate::standing::Standing;
 use crate::store::Store;
 use crate::teller::Message;
 
@@ -35,8 +36,8 @@ pub type Show = Box<dyn FnMut(&Message) -> Result<()> + Send + Sync>;
 
 /// What becomes of the messages.
 pub enum Delivery {
-    /// They are posted, and remembered.
-    Slack(Destination),
+    /// They are posted, and remembered; whether Slack takes them can be asked.
+    Slack(Destination, Standing),
     /// They are shown, and nothing is remembered.
     Shown(Show),
 }
@@ -52,8 +53,9 @@ pub enum Until {
 
 /// Tells of new activities until `shutdown`; a message on its way is seen through.
 ///
-/// Slack and brokers that are away are waited for. Errors are final: what Slack refuses until somebody acts
-/// (a token, a channel), and another process that tells from the same directory (`Conflict`).
+/// Slack and brokers that are away are waited for, and whoever has to act when Slack refuses everything (a token, a
+/// channel): that is asked for once, and `Standing` says so. With `Until::End` such a refusal is an error, as in any case
+/// is another process that tells from the same directory (`Conflict`).
 pub async fn run(
     kafka: KafkaConfig,
     config: NotifyConfig,
@@ -70,12 +72,14 @@ pub async fn run(
             .hint("Use an IANA name, such as Europe/Paris or UTC.")
     })?;
     let (courier, state) = match delivery {
-        Delivery::Slack(destination) => {
+        Delivery::Slack(destination, standing) => {
             let slack = Slack::new(&config, destination)?;
             let journal = open(&config.path).await?;
             let state = journal.state().clone();
             let store = Store::new(journal);
-            (Courier::posting(slack, store, &config, &clock), state)
+            let standing = (until == Until::Stopped).then_some(standing);
+            let courier = Courier::posting(slack, store, &config, &clock, standing);
+            (courier, state)
         }
         Delivery::Shown(show) => (Courier::showing(show, &config, &clock), peek(&config.path)?),
     };

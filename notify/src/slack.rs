@@ -38,17 +38,7 @@ pub(crate) struct Answer {
 impl Slack {
     pub(crate) fn new(config: &NotifyConfig, destination: Destination) -> Result<Self> {
         destination.validate()?;
-        let address = match &destination {
-            Destination::Webhook(address) => address.reveal().to_owned(),
-            Destination::Bot { .. } => {
-                format!("{}/chat.postMessage", config.api.trim_end_matches('/'))
-            }
-        };
-        let url = Url::parse(&address).map_err(|error| {
-            Error::invalid("notify.api is no web address")
-                .hint("Leave it out, or write https://slack.com/api.")
-                .caused_by(error)
-        })?;
+        let url = destination.address(config)?;
         let client = Client::builder()
             .user_agent(concat!("sportlake/", env!("CARGO_PKG_VERSION")))
             .timeout(Duration::from_millis(config.timeout_ms))

@@ -1,5 +1,5 @@
 use changes::{ErrorKind, Op};
-use notify::{Delivery, Destination, InDoubt, Secret, Until, dead_letters};
+use notify::{Delivery, Destination, InDoubt, Secret, Standing, Until, dead_letters};
 use tokio_util::sync::CancellationToken;
 
 use crate::slack::{Reply, Slack};
@@ -77,12 +77,62 @@ async fn what_slack_refuses_until_somebody_acts_ends_it_with_one_message() {
     assert_eq!(slack.calls().len(), 1, "told once somebody acted");
 }
 
+/// Whoever goes on telling waits for somebody to act, and loses nothing meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_slack_refuses_until_somebody_acts_is_asked_again_by_who_goes_on() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    let refused = Reply::Error("channel_not_found");
+    slack.script([refused.clone(), refused.clone(), refused]);
+    let standing = Standing::default();
+    let bot = Destination::Bot {
+        token: Secret::new("xoxb-123"),
+        channel: "C1".to_owned(),
+    };
+    let delivery = Delivery::Slack(bot, standing.clone());
+    let mut config = world.config(&slack);
+    config.retry_ms = 300;
+    let telling = world.start_by(config, delivery);
+    world.activity(Op::Create, 10, 1, "Running").await;
+    calls(&slack, 2).await;
+    let trouble = standing.trouble();
+    assert_eq!(
+        trouble.as_deref(),
+        Some("Slack refuses to post: \"channel_not_found\"")
+    );
+    // The fourth call is taken.
+    calls(&slack, 4).await;
+    world.activity(Op::Create, 13, 2, "Boxe").await;
+    let told = calls(&slack, 5).await;
+    assert_eq!(standing.trouble(), None);
+    assert!(told[1..4].iter().all(|text| *text == told[0]), "{told:?}");
+    assert_ne!(told[4], told[0]);
+    telling.stop().await.expect("a clean stop");
+}
+
+/// Stopped while everything is refused: nothing is in doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_when_it_is_stopped_is_told_once_somebody_acted() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    slack.script([Reply::Error("invalid_auth")]);
+    let mut config = world.config(&slack);
+    config.retry_ms = 60_000;
+    let telling = world.start(config);
+    world.activity(Op::Create, 10, 1, "Running").await;
+    calls(&slack, 1).await;
+    telling.stop().await.expect("a clean stop");
+    world.tell(&slack).await.expect("told");
+    let told = slack.texts();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], told[1]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_gone_ends_it() {
     let (world, slack) = (World::loaded().await, Slack::start());
     world.activity(Op::Create, 10, 1, "Running").await;
     slack.script([Reply::Raw(404, "", "no_service")]);
-    let webhook = Delivery::Slack(Destination::Webhook(Secret::new(&slack.webhook())));
+    let webhook = Destination::Webhook(Secret::new(&slack.webhook()));
+    let webhook = Delivery::Slack(webhook, Standing::default());
     let ended = world.run(
         world.config(&slack),
         webhook,

@@ -1,5 +1,5 @@
 use changes::{ErrorKind, Op};
-use notify::{Delivery, Destination, Secret, Until};
+use notify::{Delivery, Destination, Secret, Standing, Until};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -161,7 +161,8 @@ async fn more_than_slack_takes_is_one_digest() {
 async fn a_webhook_is_posted_to_as_well() {
     let (world, slack) = (World::loaded().await, Slack::start());
     world.activity(Op::Create, 10, 1, "Judo").await;
-    let webhook = Delivery::Slack(Destination::Webhook(Secret::new(&slack.webhook())));
+    let webhook = Destination::Webhook(Secret::new(&slack.webhook()));
+    let webhook = Delivery::Slack(webhook, Standing::default());
     slack.script([
         Reply::Raw(500, "", "rollup_error"),
         Reply::Raw(429, "Retry-After: 1\r\n", "rate_limited"),

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use changes::{BACKFILL_COMPLETE, ChangeEvent, Clock, KafkaConfig, Op, Result};
 use chrono::{DateTime, Utc};
-use notify::{Delivery, Destination, NotifyConfig, Secret, Until};
+use notify::{Delivery, Destination, NotifyConfig, Secret, Standing, Until};
 use serde_json::{Map, Value, json};
 use sources::Publisher;
 use sources::broker::{self, BrokerConfig};
@@ -169,11 +169,15 @@ impl World {
 
     /// Goes on telling until stopped.
     pub(crate) fn start(&self, config: NotifyConfig) -> Telling {
+        self.start_by(config, bot())
+    }
+
+    pub(crate) fn start_by(&self, config: NotifyConfig, delivery: Delivery) -> Telling {
         let (kafka, stop) = (self.kafka.clone(), CancellationToken::new());
         let run = notify::run(
             kafka,
             config,
-            bot(),
+            delivery,
             "Europe/Paris",
             clock(),
             Until::Stopped,
@@ -205,10 +209,11 @@ impl Telling {
 }
 
 pub(crate) fn bot() -> Delivery {
-    Delivery::Slack(Destination::Bot {
+    let bot = Destination::Bot {
         token: Secret::new("xoxb-123"),
         channel: "C1".to_owned(),
-    })
+    };
+    Delivery::Slack(bot, Standing::default())
 }
 
 /// Waits for calls without holding up the runtime.

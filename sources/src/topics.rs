@@ -6,7 +6,7 @@ mod layout;
 
 use std::collections::BTreeSet;
 
-use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic, diagnose};
+use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic, release};
 use rdkafka::admin::{NewTopic, TopicReplication};
 
 pub(crate) use self::cluster::{Cluster, Seen};
@@ -80,6 +80,8 @@ impl SourceTopic {
 /// Who answers at `kafka.brokers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answering {
+    /// Which release of Kafka they speak like, where that is heard.
+    pub release: Option<&'static str>,
     pub brokers: usize,
     pub topics: usize,
 }
@@ -89,8 +91,9 @@ pub struct Answering {
 /// # Errors
 /// What [`diagnose`] says of brokers that do not answer, or do not let this client in.
 pub async fn answering(kafka: &KafkaConfig) -> Result<Answering> {
-    let seen = asked(kafka).await?;
+    let (release, seen) = looked(kafka).await?;
     Ok(Answering {
+        release,
         brokers: seen.brokers,
         topics: seen.topics.len(),
     })
@@ -98,11 +101,13 @@ pub async fn answering(kafka: &KafkaConfig) -> Result<Answering> {
 
 /// What the cluster has; sooner than by a client that waits for brokers to come.
 pub(crate) async fn asked(kafka: &KafkaConfig) -> Result<Seen> {
+    Ok(looked(kafka).await?.1)
+}
+
+async fn looked(kafka: &KafkaConfig) -> Result<(Option<&'static str>, Seen)> {
     let asked = kafka.clone();
-    if let Some(error) = blocking(move || Ok(diagnose(&asked))).await? {
-        return Err(error);
-    }
-    Cluster::connect(kafka)?.look().await
+    let release = blocking(move || release(&asked)).await?;
+    Ok((release, Cluster::connect(kafka)?.look().await?))
 }
 
 /// Creates the topics of the embedded sources that do not exist.

@@ -1,5 +1,7 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use changes::Error;
 use clap::{Args, ValueEnum};
@@ -80,6 +82,8 @@ impl Command {
             retry_flagged: self.again,
         };
         let clock = context.clock.clone();
+        let began = Instant::now();
+        let tell = |progress| output::progress(&line(progress, began.elapsed()));
         // A database that is configured is the source: its capture tells the topics.
         let report = match context.config.database.postgres()? {
             Some(address) => {
@@ -107,10 +111,8 @@ impl Command {
         let rows: Vec<Vec<String>> = report.changed.iter().map(row).collect();
         let columns = ["employee_id", "distance_m", "source", "flag"];
         output::table(&columns, &rows, self.output)?;
-        for (id, reason) in &report.unanswered {
-            output::note(&format!(
-                "employee {id}: no answer, so as measured before or estimated: {reason}"
-            ));
+        for note in unanswered(&report.unanswered) {
+            output::note(&note);
         }
         let flagged = report.changed.iter().filter(|row| row.flag.is_some());
         let flagged = match flagged.count() {
@@ -144,12 +146,29 @@ fn row(measured: &Measured) -> Vec<String> {
     ]
 }
 
-fn tell(progress: Progress) {
+/// A line for each reason, with the employees that it holds for: there may be as many as the company has.
+fn unanswered(unanswered: &[(i64, String)]) -> Vec<String> {
+    let mut of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (id, reason) in unanswered {
+        of.entry(reason).or_default().push(id.to_string());
+    }
+    let line = |(reason, ids): (&str, Vec<String>)| {
+        let employees = match ids.len() {
+            1 => "employee",
+            _ => "employees",
+        };
+        format!(
+            "{employees} {}: no answer, so as measured before or estimated: {reason}",
+            ids.join(", ")
+        )
+    };
+    of.into_iter().map(line).collect()
+}
+
+fn line(progress: Progress, elapsed: Duration) -> String {
     let Progress { done, total } = progress;
-    let percent = done * 100 / total.max(1);
-    output::progress(&format!(
-        "measuring {percent} %: {done} of {total} addresses"
-    ));
+    let bar = output::bar(done, total, elapsed);
+    format!("measuring {bar}: {done} of {total} addresses")
 }
 
 /// The provider's key, from a file or the environment.
@@ -177,4 +196,35 @@ pub(super) fn key(config: &CommuteConfig) -> anyhow::Result<Option<Key>> {
     }
     let text = std::fs::read_to_string(Path::new(file)).map_err(unread)?;
     Ok(Some(Key::new(&text)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_no_answer_is_named_below_the_reason() {
+        let of = |id: i64, why: &str| (id, why.to_owned());
+        let told = unanswered(&[of(2, "refused"), of(3, "over"), of(11, "over")]);
+        let because = "no answer, so as measured before or estimated";
+        assert_eq!(
+            told,
+            [
+                format!("employees 3, 11: {because}: over"),
+                format!("employee 2: {because}: refused"),
+            ]
+        );
+    }
+
+    #[test]
+    fn progress_is_a_bar_with_what_is_left() {
+        let progress = Progress {
+            done: 10,
+            total: 40,
+        };
+        assert_eq!(
+            line(progress, Duration::from_secs(5)),
+            "measuring [######------------------] 25 %, about 15 s left: 10 of 40 addresses"
+        );
+    }
 }

@@ -3,6 +3,7 @@ mod endpoints;
 mod folders;
 mod lake;
 mod secrets;
+mod services;
 
 use std::process::ExitCode;
 
@@ -12,10 +13,12 @@ use super::Context;
 use crate::exit::Found;
 use crate::output::{self, Format};
 
-/// Look whether this project can run here: addresses, clocks, disk, rights and the lake's formats; changes nothing
+/// Look whether this project can run here: addresses, services, clocks, disk, rights and the lake's formats; changes nothing
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Takes no lock, so it may run beside the roles. Ends with 1 when something would keep a role from running.
+Takes no lock, so it may run beside the roles. Ends with 1 when something would keep a role from running. Brokers, the
+database and services are reached, at the same time and each for seconds at most; services are asked for their root alone,
+without a key.
 
 Example:
   sportlake doctor
@@ -59,15 +62,22 @@ async fn examine(context: &Context) -> anyhow::Result<Vec<Finding>> {
     let address = database.as_ref().ok().and_then(Option::as_ref);
     let now = (context.clock)();
     findings.extend(certificates::examine(config, address, now));
-    findings.push(endpoints::kafka(config).await);
-    match &database {
-        Ok(None) => {}
-        Ok(Some(address)) => {
-            findings.extend(endpoints::postgres(address, &context.clock).await);
+    let postgres = async {
+        match &database {
+            Ok(None) => Vec::new(),
+            Ok(Some(address)) => endpoints::postgres(address, &context.clock).await,
+            Err(unread) => vec![Finding::failed("source.postgres", unread)],
         }
-        Err(unread) => findings.push(Finding::failed("source.postgres", unread)),
-    }
+    };
+    let (kafka, postgres, services) = tokio::join!(
+        Box::pin(endpoints::kafka(config)),
+        Box::pin(postgres),
+        Box::pin(services::examine(config))
+    );
+    findings.push(kafka);
+    findings.extend(postgres);
     findings.extend(secrets::examine(config));
+    findings.extend(services);
     findings.extend(endpoints::listening(config).await?);
     findings.extend(lake::examine(context).await);
     Ok(findings)

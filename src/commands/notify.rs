@@ -1,7 +1,8 @@
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use ::notify::{Delivery, Destination, Message, NotifyConfig, Secret, Show, Until};
+use ::notify::{Delivery, Destination, Message, NotifyConfig, Secret, Show, Standing, Until};
 use changes::{Error, ErrorKind, KafkaConfig};
 use clap::Args;
 use serde_json::json;
@@ -31,7 +32,7 @@ pub(crate) struct Command {
     #[arg(long)]
     dry_run: bool,
 
-    /// End once everything there is was told
+    /// End once everything there is was told, or Slack refuses everything; without it, whoever has to act is waited for
     #[arg(long)]
     once: bool,
 
@@ -51,10 +52,11 @@ impl Command {
             self.list_dead(config)?;
             return Ok(ExitCode::SUCCESS);
         }
+        let standing = Standing::default();
         let delivery = if self.dry_run {
             Delivery::Shown(self.shower()?)
         } else {
-            Delivery::Slack(destination(config)?)
+            Delivery::Slack(destination(config)?, standing.clone())
         };
         let until = if self.once {
             Until::End
@@ -62,7 +64,14 @@ impl Command {
             Until::Stopped
         };
         let stop = context.shutdown.token();
-        let work = async |kafka| run(&context, kafka, delivery, until, stop).await;
+        let work = async |kafka| {
+            let config = config.clone();
+            let timezone = &context.config.source.timezone;
+            let clock = context.clock.clone();
+            let work = ::notify::run(kafka, config, delivery, timezone, clock, until, stop);
+            let trouble = Arc::new(move || standing.trouble());
+            context.beside_probes_of(Box::pin(work), trouble).await
+        };
         with_kafka(&context, work).await?;
         Ok(context.shutdown.code_of_role())
     }
@@ -104,22 +113,7 @@ fn list(ids: &[i64]) -> String {
     ids.join(" ")
 }
 
-/// Tells by the configuration.
-async fn run(
-    context: &Context,
-    kafka: KafkaConfig,
-    delivery: Delivery,
-    until: Until,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let config = context.config.notify.clone();
-    let timezone = &context.config.source.timezone;
-    let clock = context.clock.clone();
-    let work = ::notify::run(kafka, config, delivery, timezone, clock, until, stop);
-    context.beside_probes(Box::pin(work)).await
-}
-
-/// The role of `up`: Slack that refuses every message ends the role, not what serves numbers.
+/// The role of `up`: what ends it does not end what serves numbers.
 pub(crate) struct Role {
     config: NotifyConfig,
     timezone: String,
@@ -148,7 +142,7 @@ impl Role {
         kafka: KafkaConfig,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let delivery = Delivery::Slack(self.destination);
+        let delivery = Delivery::Slack(self.destination, Standing::default());
         let ended = ::notify::run(
             kafka,
             self.config,
@@ -166,6 +160,15 @@ impl Role {
         }
         Ok(())
     }
+}
+
+/// Whether somebody means to post: in `up`, or by a role of its own, whose secrets are all that says so.
+pub(super) fn is_configured(config: &NotifyConfig) -> bool {
+    let is_set = |variable| std::env::var(variable).is_ok_and(|text| !text.trim().is_empty());
+    let named = [&config.channel, &config.token_file, &config.webhook_file];
+    config.enabled
+        || named.iter().any(|named| !named.is_empty())
+        || [TOKEN, WEBHOOK].into_iter().any(is_set)
 }
 
 /// Where messages go: a webhook or a bot's token, from the environment or a file.

@@ -5,7 +5,8 @@ use super::{Config, problem};
 
 const PREFIX: &str = "SPORTLAKE__";
 
-/// Writes each `SPORTLAKE__SECTION__KEY=value` over the table. A variable that names no key is an error.
+/// Writes each `SPORTLAKE__SECTION__KEY=value` over the table. A variable that names no key is an error; one that is empty
+/// where the key takes no empty text counts as not set, as whoever passes a variable on leaves it.
 pub(super) fn apply(
     table: &mut Table,
     variables: impl Iterator<Item = (String, String)>,
@@ -16,7 +17,9 @@ pub(super) fn apply(
     ours.sort();
     for (name, text) in ours {
         let (section, key) = split(&name)?;
-        let value = accepted(&name, &section, &key, &text)?;
+        let Some(value) = accepted(&name, &section, &key, &text)? else {
+            continue;
+        };
         let entry = table
             .entry(section)
             .or_insert_with(|| Value::Table(Table::new()));
@@ -40,8 +43,8 @@ fn split(name: &str) -> Result<(String, String)> {
     }
 }
 
-/// The text as the key wants it: a TOML value where that fits, the bare text otherwise.
-fn accepted(name: &str, section: &str, key: &str, text: &str) -> Result<Value> {
+/// The text as the key wants it: a TOML value where that fits, the bare text otherwise; none where it says nothing.
+fn accepted(name: &str, section: &str, key: &str, text: &str) -> Result<Option<Value>> {
     let as_text = Value::String(text.to_owned());
     let parsed = toml::from_str::<Table>(&format!("value = {text}"))
         .ok()
@@ -49,16 +52,16 @@ fn accepted(name: &str, section: &str, key: &str, text: &str) -> Result<Value> {
     let mut refused = None;
     for value in parsed.into_iter().chain([as_text]) {
         match one_key(section, key, &value).try_into::<Config>() {
-            Ok(_) => return Ok(value),
+            Ok(_) => return Ok(Some(value)),
             Err(error) => refused = refused.or(Some(error)),
         }
     }
     let error = refused.map(|error: toml::de::Error| error.message().to_owned());
-    Err(problem::in_variable(
-        name,
-        section,
-        &error.unwrap_or_default(),
-    ))
+    let error = error.unwrap_or_default();
+    if text.trim().is_empty() && !problem::is_unknown(&error) {
+        return Ok(None);
+    }
+    Err(problem::in_variable(name, section, &error))
 }
 
 fn one_key(section: &str, key: &str, value: &Value) -> Value {

@@ -5,6 +5,9 @@ const SECRET: [&str; 7] = [
     "pas", "pwd", "secret", "token", "key", "webhook", "postgres",
 ];
 
+/// How serde's sentence about an unknown section or key begins.
+const UNKNOWN: &str = "unknown field ";
+
 /// A mistake in the file, with its place and, for an unknown key, the nearest one that exists.
 pub(super) fn in_file(name: &str, text: &str, error: &toml::de::Error) -> Error {
     let Some(span) = error.span() else {
@@ -46,9 +49,14 @@ fn is_secret(key: &str) -> bool {
     SECRET.iter().any(|part| key.contains(part))
 }
 
+/// Whether serde knows no such section or key.
+pub(super) fn is_unknown(message: &str) -> bool {
+    message.starts_with(UNKNOWN)
+}
+
 /// What may be said of a key's value: serde quotes it.
 fn sayable<'a>(message: &'a str, key: &str) -> &'a str {
-    match is_secret(key) && !message.starts_with("unknown field ") {
+    match is_secret(key) && !is_unknown(message) {
         true => "its value is not of the right type, or is no TOML",
         false => message,
     }
@@ -72,7 +80,7 @@ fn section_at(text: &str, line: usize) -> Option<&str> {
 
 /// serde's sentence about an unknown field, as a message and a hint with the nearest name.
 fn explain(message: &str, section: Option<&str>) -> (String, Option<String>) {
-    let Some(rest) = message.strip_prefix("unknown field ") else {
+    let Some(rest) = message.strip_prefix(UNKNOWN) else {
         return (message.to_owned(), None);
     };
     let mut names = rest.split('`').skip(1).step_by(2);

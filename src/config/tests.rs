@@ -106,6 +106,32 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn an_empty_variable_is_an_empty_text_or_not_set() {
+    let config = check(
+        "[notify]\nopt_out = [7]\nin_doubt = \"repeat\"\n[generator]\ndays = 3\n[flight]\naudit = \"a\"\n",
+        &[
+            ("SPORTLAKE__NOTIFY__OPT_OUT", ""),
+            ("SPORTLAKE__NOTIFY__IN_DOUBT", ""),
+            ("SPORTLAKE__NOTIFY__CHANNEL", ""),
+            ("SPORTLAKE__GENERATOR__DAYS", " "),
+            ("SPORTLAKE__INGEST__FLUSH_BYTES", ""),
+            ("SPORTLAKE__COMMUTE__PROVIDER", ""),
+            ("SPORTLAKE__FLIGHT__AUDIT", ""),
+        ],
+    )
+    .expect("valid");
+    assert_eq!(
+        (config.notify.opt_out, config.notify.channel.as_str()),
+        (vec![7], "")
+    );
+    assert_eq!(config.notify.in_doubt, notify::InDoubt::Repeat);
+    assert!(format!("{:?}", config.generator).contains("days: 3"));
+    assert_eq!(config.flight.audit, "");
+    let (message, _) = refused("", &[("SPORTLAKE__NOTIFY__OPTOUT", "")]);
+    assert!(message.contains("unknown key \"optout\""), "{message}");
+}
+
+#[test]
 fn a_variable_that_names_no_key_is_refused() {
     let (message, hint) = refused("", &[("SPORTLAKE__KAFKA__PREFFIX", "x")]);
     assert_eq!(

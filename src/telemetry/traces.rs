@@ -62,7 +62,7 @@ impl Traces {
     pub(super) fn begin(config: &TracesConfig) -> Result<Option<Self>> {
         config.validate()?;
         let variable = |name: &str| std::env::var(name).ok();
-        let Some(endpoint) = endpoint(config, variable)? else {
+        let Some(endpoint) = receiver(config)? else {
             return Ok(None);
         };
         let unusable = |error: opentelemetry_otlp::ExporterBuildError| {
@@ -127,6 +127,14 @@ impl Traces {
         // Whoever did not take it was told of when it happened.
         let _ = self.0.shutdown_with_timeout(FAREWELL);
     }
+}
+
+/// Where spans are sent, as this process's environment has it.
+///
+/// # Errors
+/// `InvalidRequest` for what is no such address.
+pub(crate) fn receiver(config: &TracesConfig) -> Result<Option<Url>> {
+    endpoint(config, |name: &str| std::env::var(name).ok())
 }
 
 /// Where spans are sent: what the configuration says goes before what the environment says for every service.

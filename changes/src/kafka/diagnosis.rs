@@ -9,7 +9,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::release::Fetch;
 use crate::kafka::{KafkaConfig, Purpose};
 
 /// How long brokers may take to say why they do not let a client in.
@@ -18,24 +19,31 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why the brokers do not answer this client; none where they do. Blocks for about five seconds at most.
 pub fn diagnose(kafka: &KafkaConfig) -> Option<Error> {
+    release(kafka).err()
+}
+
+/// Which release of Kafka the brokers speak like, where that is heard. Blocks for about five seconds at most.
+///
+/// # Errors
+/// Why they do not answer this client.
+pub fn release(kafka: &KafkaConfig) -> Result<Option<&'static str>> {
     let heard = Heard::default();
     let client = kafka
         .client(&Purpose::Administer)
         .set_log_level(RDKafkaLogLevel::Debug)
-        .create_with_context::<_, BaseProducer<Heard>>(heard.clone());
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return Some(not_set_up(error)),
-    };
+        // The log tells what brokers take, which the library keeps to itself.
+        .set("debug", "feature")
+        .create_with_context::<_, BaseProducer<Heard>>(heard.clone())
+        .map_err(not_set_up)?;
     let began = Instant::now();
     loop {
         let answered = client.client().fetch_metadata(None, PAUSE);
         client.poll(Duration::ZERO);
-        let complaint = heard.0.lock().clone();
+        let Said { complaint, fetch } = heard.0.lock().clone();
         match (answered, complaint) {
-            (Ok(_), _) => return None,
+            (Ok(_), _) => return Ok(fetch.map(Fetch::release)),
             (Err(_), Some(complaint)) if complaint.is_final() => {
-                return Some(complaint.explained(kafka));
+                return Err(complaint.explained(kafka));
             }
             (Err(error), complaint) if began.elapsed() > PATIENCE => {
                 let complaint = complaint.unwrap_or_else(|| Complaint {
@@ -44,7 +52,7 @@ pub fn diagnose(kafka: &KafkaConfig) -> Option<Error> {
                         .unwrap_or(RDKafkaErrorCode::OperationTimedOut),
                     reason: String::new(),
                 });
-                return Some(complaint.explained(kafka));
+                return Err(complaint.explained(kafka));
             }
             (Err(_), _) => {}
         }
@@ -58,9 +66,15 @@ fn not_set_up(error: KafkaError) -> Error {
         .caused_by(error)
 }
 
-/// What the client heard last of its connections.
+/// What the client heard of its connections.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Option<Complaint>>>);
+struct Heard(Arc<Mutex<Said>>);
+
+#[derive(Clone, Default)]
+struct Said {
+    complaint: Option<Complaint>,
+    fetch: Option<Fetch>,
+}
 
 #[derive(Debug, Clone)]
 struct Complaint {
@@ -78,7 +92,7 @@ impl Heard {
             code,
             reason: reason.to_owned(),
         };
-        let mut last = self.0.lock();
+        let last = &mut self.0.lock().complaint;
         // That all are down follows from the reason that is known already.
         if last
             .as_ref()
@@ -97,9 +111,11 @@ impl ClientContext for Heard {
         self.take(code, reason);
     }
 
-    /// That a broker hangs up on what it does not understand is in the log alone.
+    /// That a broker hangs up on what it does not understand is in the log alone, and so is what it takes.
     fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
-        if HUNG_UP.iter().any(|words| message.contains(words)) {
+        if let Some(fetch) = Fetch::read(message) {
+            self.0.lock().fetch = Some(fetch);
+        } else if HUNG_UP.iter().any(|words| message.contains(words)) {
             self.take(RDKafkaErrorCode::BrokerTransportFailure, message);
         }
     }

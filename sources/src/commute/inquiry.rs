@@ -31,8 +31,8 @@ pub(super) enum Outcome {
     Said(Said),
     /// No answer, this time.
     None(&'static str),
-    /// The provider does not take this question; an error when somebody has to act.
-    Refused(&'static str, Option<Error>),
+    /// The provider does not take this question.
+    Refused(&'static str),
     /// No question will be answered until somebody acts.
     Lasting(Error),
 }
@@ -62,7 +62,7 @@ pub(super) async fn ask(
                     flag: Some(flag),
                 });
             }
-            Err(Failure::Refused(reason, error)) => return Outcome::Refused(reason, error),
+            Err(Failure::Refused(reason)) => return Outcome::Refused(reason),
             Err(Failure::Lasting(error)) => return Outcome::Lasting(error),
             Err(Failure::Passing(asked, reason)) => {
                 failures += 1;
@@ -112,4 +112,43 @@ pub(super) fn refusing(provider: &str, reason: &str) -> Error {
         format!("{provider} takes no question: {reason}"),
     )
     .hint("What was measured is kept. Check the provider's address in the section [commute], and its status page.")
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn pauses(failures: u32, asked: Option<Duration>) -> Vec<Duration> {
+        let config = CommuteConfig::default();
+        let pause = |seed| {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            pause(&config, failures, asked, &mut rng)
+        };
+        (0..100).map(pause).collect()
+    }
+
+    #[test]
+    fn pauses_double_within_bounds_and_no_two_callers_come_back_together() {
+        let seconds = Duration::from_secs;
+        for (failures, asked, least) in [
+            (1, None, seconds(1)),
+            (2, None, seconds(2)),
+            (6, None, seconds(32)),
+            (7, None, LONGEST_PAUSE),
+            (u32::MAX, None, LONGEST_PAUSE),
+            // What the provider asks for goes before, within reason.
+            (1, Some(Duration::ZERO), seconds(1)),
+            (5, Some(seconds(30)), seconds(30)),
+            (1, Some(Duration::MAX), LONGEST_ASKED),
+        ] {
+            let pauses = pauses(failures, asked);
+            let bounds = least..least + Duration::from_millis(250);
+            let outside = pauses.iter().find(|pause| !bounds.contains(pause));
+            assert_eq!(outside, None, "{failures}, {asked:?}");
+            let distinct: std::collections::BTreeSet<_> = pauses.iter().collect();
+            assert!(distinct.len() > 90, "{failures}, {asked:?}: {pauses:?}");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub struct MeasureReport {
     /// Addresses and modes that the provider was asked about, or would be in a dry run.
     pub asked: usize,
     /// Employees whom nobody answered for, and why: what was measured before counts, or the estimate.
-    pub unanswered: Vec<(i64, &'static str)>,
+    pub unanswered: Vec<(i64, String)>,
     /// Why not everybody was measured, where somebody has to act.
     pub stopped: Option<Error>,
 }

@@ -42,8 +42,8 @@ pub(super) enum Failure {
     Flagged(Flag),
     /// The same call may succeed later.
     Passing(Option<Duration>, &'static str),
-    /// This question is not taken, and another may be; an error when somebody has to act.
-    Refused(&'static str, Option<Error>),
+    /// This question is not taken, and another may be.
+    Refused(&'static str),
     /// No call will succeed until somebody acts.
     Lasting(Error),
 }
@@ -172,20 +172,12 @@ pub(super) fn quota_gone(provider: &str) -> Error {
         .hint("What was measured is kept. Run it again when the quota is renewed, or raise it in the provider's console.")
 }
 
-/// A request that is not understood: the address may be too odd for it, or the request is of another version.
-fn not_understood(provider: &str) -> Failure {
-    let message = format!("{provider} does not understand a question");
-    let error = Error::new(ErrorKind::Unsupported, message).hint(
-        "Check the addresses of the employees named above, and the provider's address in the section [commute].",
-    );
-    Failure::Refused("the question is not understood", Some(error))
-}
-
 /// What an answer means that is documented for no address in particular.
 fn undocumented(provider: &str, status: u16) -> Failure {
     match status {
-        400 => not_understood(provider),
-        404 | 422 => Failure::Refused("the question is refused", None),
+        // An address that is too odd, or a provider of another version: then it is so for every address.
+        400 => Failure::Refused("the question is not understood"),
+        404 | 422 => Failure::Refused("the question is refused"),
         status => unexpected(provider, status),
     }
 }

@@ -29,6 +29,9 @@ const PATIENCE: usize = 3;
 /// Refusals, one after the other, after which it is not about the addresses.
 const PATIENCE_WITH_REFUSALS: usize = 10;
 
+/// Of those who were not asked about, or whose answer nobody waited for.
+const OVER: &str = "asking ended before there was an answer";
+
 /// Who measures ways.
 const MEASURING: [ProviderName; 2] = [ProviderName::Google, ProviderName::OpenRouteService];
 
@@ -131,6 +134,8 @@ impl<'a> Survey<'a> {
         let (mut silence, mut refusals) = (0, 0);
         let mut done = 0;
         let questions = std::mem::take(&mut self.questions);
+        let keys_asked = questions.iter().map(|question| question.key.clone());
+        let mut left: BTreeSet<String> = keys_asked.collect();
         let mut answers = stream::iter(questions.into_iter().zip(seed..))
             .map(|(question, seed)| async move {
                 let rng = SmallRng::seed_from_u64(seed);
@@ -140,6 +145,7 @@ impl<'a> Survey<'a> {
             .buffer_unordered(config.parallel);
         while let Some((key, outcome)) = answers.next().await {
             done += 1;
+            left.remove(&key);
             match outcome {
                 Outcome::Said(said) => {
                     (silence, refusals) = (0, 0);
@@ -156,17 +162,16 @@ impl<'a> Survey<'a> {
                         break;
                     }
                 }
-                Outcome::Refused(reason, error) => {
+                Outcome::Refused(reason) => {
                     (silence, refusals) = (0, refusals + 1);
                     self.leave_unanswered(&key, reason);
-                    self.report.stopped = self.report.stopped.take().or(error);
                     if refusals == PATIENCE_WITH_REFUSALS {
-                        let stopped = || refusing(config.provider.as_str(), reason);
-                        self.report.stopped.get_or_insert_with(stopped);
+                        self.report.stopped = Some(refusing(config.provider.as_str(), reason));
                         break;
                     }
                 }
                 Outcome::Lasting(error) => {
+                    self.leave_unanswered(&key, &error.to_string());
                     self.report.stopped = Some(error);
                     break;
                 }
@@ -174,6 +179,12 @@ impl<'a> Survey<'a> {
             tell(Progress { done, total });
         }
         drop(answers);
+        if self.report.stopped.is_some() {
+            for key in left {
+                self.leave_unanswered(&key, OVER);
+            }
+        }
+        self.report.unanswered.sort();
         if done > 0 {
             let wanted: BTreeSet<String> = keys(&self.wishes).collect();
             self.cache.keep(|key| wanted.contains(key));
@@ -183,8 +194,8 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    fn leave_unanswered(&mut self, key: &str, reason: &'static str) {
-        let without = asking(&self.wishes, key).map(|id| (id, reason));
+    fn leave_unanswered(&mut self, key: &str, reason: &str) {
+        let without = asking(&self.wishes, key).map(|id| (id, reason.to_owned()));
         self.report.unanswered.extend(without);
     }
 

@@ -1,7 +1,11 @@
+use std::sync::Mutex;
+
 use changes::{ChangeEvent, ErrorKind, Op, Result};
 use serde_json::{Map, Value, json};
 use sources::Publisher;
-use sources::commute::{CommuteConfig, Key, MeasureOptions, MeasureReport, ProviderName, measure};
+use sources::commute::{
+    CommuteConfig, Key, MeasureOptions, MeasureReport, Progress, ProviderName, measure,
+};
 use sources::topics::SourceTopic;
 use tempfile::TempDir;
 
@@ -11,6 +15,8 @@ use crate::routes::{GOOGLE_KEY, ORS_KEY, Reply, Routes, place, way};
 const WALK: &str = "Marche/running";
 const BIKE: &str = "Vélo/Trottinette/Autres";
 const CAR: &str = "véhicule thermique/électrique";
+/// Of those who were not asked about any more.
+const OVER: &str = "asking ended before there was an answer";
 const HOME: &str = "12 rue de la Loge, 34000 Montpellier";
 
 /// A broker, and a provider that is asked one thing at a time.
@@ -33,6 +39,18 @@ impl Company {
             company.moves(*id, address, mode).await;
         }
         company
+    }
+
+    /// That many who walk, each from a home of their own.
+    async fn of_so_many(count: i64) -> Self {
+        let homes: Vec<String> = (1..=count)
+            .map(|number| format!("{number} rue de la Loge, 34000 Montpellier"))
+            .collect();
+        let employees: Vec<_> = (1..)
+            .zip(&homes)
+            .map(|(id, at)| (id, at.as_str(), WALK))
+            .collect();
+        Self::of(&employees).await
     }
 
     async fn moves(&self, id: i64, address: &str, mode: &str) {
@@ -116,6 +134,13 @@ impl Company {
             text(&after["flag"]),
         )
     }
+}
+
+/// Why there is no answer, sorted.
+fn reasons(unanswered: &[(i64, String)]) -> Vec<&str> {
+    let mut reasons: Vec<&str> = unanswered.iter().map(|(_, why)| why.as_str()).collect();
+    reasons.sort_unstable();
+    reasons
 }
 
 #[track_caller]
@@ -333,6 +358,8 @@ async fn a_refused_key_and_a_used_up_quota_are_one_message_and_what_was_measured
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert_eq!(error.to_string(), "Google Routes refuses the key");
     assert!(!format!("{error:?}").contains("AIza-wrong"));
+    let reasons = reasons(&refused.unanswered);
+    assert_eq!(reasons, ["Google Routes refuses the key", OVER]);
     assert_eq!(company.routes.calls().len(), 1, "nobody is asked after it");
 
     company
@@ -340,6 +367,7 @@ async fn a_refused_key_and_a_used_up_quota_are_one_message_and_what_was_measured
         .script([None, limited(), limited(), limited()]);
     let report = company.google().await;
     assert_eq!(report.changed.len(), 1, "{report:?}");
+    assert_eq!(report.unanswered[0].1, "the quota at google is used up");
     assert_eq!(
         report.stopped.map(|error| error.kind()),
         Some(ErrorKind::ResourceExhausted)
@@ -407,10 +435,12 @@ async fn a_refused_address_holds_up_nobody_else_and_is_asked_about_again() {
         .routes
         .script([Some((400, "", invalid)), Some((404, "", json!({})))]);
     let report = company.google().await;
-    assert_eq!((report.asked, report.unanswered.len()), (2, 2));
-    let error = report.stopped.expect("an error");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.hint_text().is_some());
+    assert_eq!(report.asked, 2);
+    assert_eq!(
+        reasons(&report.unanswered),
+        ["the question is not understood", "the question is refused"]
+    );
+    assert!(report.stopped.is_none(), "{report:?}");
     for id in [1, 2] {
         let (source, _, flag) = company.distance(id).await;
         assert_eq!((source.as_str(), flag), ("estimate", None));
@@ -420,23 +450,86 @@ async fn a_refused_address_holds_up_nobody_else_and_is_asked_about_again() {
     assert!(again.stopped.is_none());
     company.kafka.stop().await;
 
-    let many: Vec<String> = (1..=12)
-        .map(|number| format!("{number} rue de la Loge, 34000 Montpellier"))
-        .collect();
-    let employees: Vec<_> = (1..)
-        .zip(&many)
-        .map(|(id, at)| (id, at.as_str(), WALK))
-        .collect();
-    let company = Company::of(&employees).await;
-    company
-        .routes
-        .script((0..12).map(|_| Some((404, "", json!({})))));
-    let stopped = company.google().await;
-    assert_eq!(stopped.asked, 10, "{stopped:?}");
+    for status in [400, 404] {
+        let company = Company::of_so_many(12).await;
+        company
+            .routes
+            .script((0..12).map(|_| Some((status, "", json!({})))));
+        let stopped = company.google().await;
+        assert_eq!(stopped.asked, 10, "{stopped:?}");
+        let over = stopped.unanswered.iter().filter(|(_, why)| why == OVER);
+        assert_eq!((over.count(), stopped.unanswered.len()), (2, 12));
+        assert_eq!(
+            stopped.stopped.map(|error| error.kind()),
+            Some(ErrorKind::Unavailable)
+        );
+        company.kafka.stop().await;
+    }
+}
+
+/// Whoever has no answer is told of, whether asked about or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_passed_over_in_silence_when_asking_ends() {
+    let company = Company::of_so_many(8).await;
+    let limited = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}});
+    let gone = || Some((429, "", limited.clone()));
+    company.routes.script([None, None, gone(), gone(), gone()]);
+    let report = company.google().await;
+    let told: Vec<i64> = report.unanswered.iter().map(|(id, _)| *id).collect();
+    assert_eq!((report.asked, told.len()), (3, 6), "{report:?}");
+    for id in 1..=8 {
+        let measured = company.distance(id).await.0 == "google";
+        assert_eq!(measured, !told.contains(&id), "{id}");
+    }
+    let of = |why: &str| {
+        reasons(&report.unanswered)
+            .iter()
+            .filter(|said| **said == why)
+            .count()
+    };
+    assert_eq!((of("the quota at google is used up"), of(OVER)), (1, 5));
+
+    let down = || Some((503, "", json!("down")));
+    company.routes.script((0..9).map(|_| down()));
+    let silent = company.google().await;
     assert_eq!(
-        stopped.stopped.map(|error| error.kind()),
+        (silent.asked, silent.unanswered.len()),
+        (3, 6),
+        "{silent:?}"
+    );
+    assert_eq!(
+        silent.stopped.map(|error| error.kind()),
         Some(ErrorKind::Unavailable)
     );
+    company.kafka.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_are_asked_about_at_once_as_configured_and_progress_is_told_to_its_end() {
+    const PARALLEL: usize = 4;
+    let company = Company::of_so_many(24).await;
+    company.routes.gather(PARALLEL);
+    let config = CommuteConfig {
+        parallel: PARALLEL,
+        timeout_ms: 60_000,
+        ..company.config(ProviderName::Google)
+    };
+    let told = Mutex::new(Vec::new());
+    let report = measure(
+        &company.kafka.config,
+        &company.kafka.allocator,
+        &config,
+        Some(Key::new(GOOGLE_KEY).expect("a key")),
+        MeasureOptions::default(),
+        clock(),
+        |progress| told.lock().expect("no panic").push(progress),
+    )
+    .await
+    .expect("measured");
+    assert_eq!((report.asked, report.unanswered.len()), (24, 0));
+    assert_eq!(company.routes.most(), PARALLEL);
+    let expected: Vec<Progress> = (1..=24).map(|done| Progress { done, total: 24 }).collect();
+    assert_eq!(told.into_inner().expect("no panic"), expected);
     company.kafka.stop().await;
 }
 

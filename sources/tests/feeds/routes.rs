@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -30,12 +31,23 @@ pub(crate) type Reply = (u16, &'static str, Value);
 struct State {
     calls: Vec<Call>,
     replies: VecDeque<Option<Reply>>,
+    /// Calls that have no answer yet, and how many they were at most.
+    open: usize,
+    most: usize,
+    /// How many of them are waited for before the first is answered.
+    gathered: usize,
 }
+
+/// What a call is held for when fewer come at once than are waited for, and what it is held for once they were there:
+/// one more would show.
+const GATHERING: Duration = Duration::from_secs(20);
+const LINGERING: Duration = Duration::from_millis(30);
 
 #[derive(Clone)]
 pub(crate) struct Routes {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    changed: Arc<Condvar>,
 }
 
 impl Routes {
@@ -44,6 +56,7 @@ impl Routes {
         let routes = Self {
             address: listener.local_addr().expect("bound"),
             state: Arc::default(),
+            changed: Arc::default(),
         };
         let serving = routes.clone();
         std::thread::spawn(move || {
@@ -68,6 +81,31 @@ impl Routes {
         self.state().calls.clone()
     }
 
+    /// Answers nobody before so many calls are under way at once.
+    pub(crate) fn gather(&self, calls: usize) {
+        self.state().gathered = calls;
+    }
+
+    /// How many calls were under way at once, at most.
+    pub(crate) fn most(&self) -> usize {
+        self.state().most
+    }
+
+    fn opened(&self) {
+        let mut state = self.state();
+        state.open += 1;
+        state.most = state.most.max(state.open);
+        self.changed.notify_all();
+        if state.gathered > 0 {
+            let is_waiting = |state: &mut State| state.most < state.gathered;
+            drop(
+                self.changed
+                    .wait_timeout_while(state, GATHERING, is_waiting),
+            );
+            std::thread::sleep(LINGERING);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,9 +114,11 @@ impl Routes {
         let mut reader = BufReader::new(stream);
         while let Some(call) = read(&mut reader) {
             let usual = usual(&call);
+            self.opened();
             let reply = {
                 let mut state = self.state();
                 state.calls.push(call);
+                state.open -= 1;
                 state.replies.pop_front().flatten()
             };
             let (status, headers, body) = reply.unwrap_or(usual);

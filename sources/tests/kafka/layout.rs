@@ -62,6 +62,9 @@ async fn a_real_broker_is_brought_to_the_configuration() {
         topics::list(&kafka).await.expect("listed").is_empty(),
         "it was dry"
     );
+    let answering = topics::answering(&kafka).await.expect("they answer");
+    assert_eq!((answering.brokers, answering.topics), (1, 0));
+    assert_eq!(answering.release, Some("4.1 or newer"));
     topics::create(&kafka, &first, WET).await.expect("made");
     let again = topics::create(&kafka, &first, WET).await.expect("the same");
     assert!(

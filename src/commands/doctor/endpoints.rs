@@ -15,6 +15,9 @@ use crate::config::Config;
 /// Brokers and servers that are there answer in much less.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Longer than the time that a connection is given.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(20);
+
 /// The brokers, or the address of the embedded one: free, or answered by a running one.
 pub(super) async fn kafka(config: &Config) -> Finding {
     let (key, kafka) = match config.kafka.is_embedded() {
@@ -38,7 +41,10 @@ pub(super) async fn kafka(config: &Config) -> Finding {
                 "\"{}\": {} brokers, {} topics",
                 kafka.brokers, cluster.brokers, cluster.topics
             );
-            Finding::ok(key, found)
+            let release = cluster
+                .release
+                .map(|release| format!(", as Kafka {release}"));
+            Finding::ok(key, found + &release.unwrap_or_default())
         }
         Err(_) if config.kafka.is_embedded() => taken(key, &kafka.brokers, "no Kafka broker"),
         Err(error) => Finding::failed(key, &error),
@@ -56,9 +62,14 @@ pub(super) async fn postgres(address: &Address, clock: &Clock) -> Vec<Finding> {
         let rows = connection.query(sql).await?;
         Ok::<_, changes::Error>((rows, asked + (clock() - asked) / 2))
     };
-    let (rows, now) = match asking.await {
-        Ok(answer) => answer,
-        Err(error) => return vec![Finding::failed(key, &error)],
+    let (rows, now) = match timeout(DATABASE_PATIENCE, asking).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return vec![Finding::failed(key, &error)],
+        Err(_) => {
+            let found = format!("{}: no answer in time", address.shown());
+            let hint = "Look what it is busy with: it lets this user in and answers nothing.";
+            return vec![Finding::fail(key, found, hint)];
+        }
     };
     let mut cells = rows.into_iter().flatten().map(Option::unwrap_or_default);
     let mut next = || cells.next().unwrap_or_default();

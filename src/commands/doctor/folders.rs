@@ -5,6 +5,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use super::Finding;
+use crate::commands::notify;
 use crate::config::Config;
 
 /// Below this nothing should be started; twenty times as much is where somebody should look.
@@ -41,7 +42,7 @@ fn written(config: &Config) -> Vec<(&'static str, PathBuf)> {
     if matches!(config.database.postgres(), Ok(Some(_))) {
         written.push(("cdc.state", folder_around(&config.cdc.state)));
     }
-    if config.notify.enabled {
+    if notify::is_configured(&config.notify) {
         written.push(("notify.path", config.notify.path.clone()));
     }
     written.push(("commute.cache", folder_around(&config.commute.cache)));
@@ -90,7 +91,12 @@ fn folder_of(check: &str, folder: &Path) -> Finding {
             return Finding::warn(check, found, "Look whether its disk is mounted.");
         }
     };
-    let found = format!("\"{shown}\"{made}, {} free", size(free));
+    room(check, &format!("\"{shown}\"{made}"), free)
+}
+
+/// What so many free bytes mean for a folder.
+fn room(check: &str, folder: &str, free: u64) -> Finding {
+    let found = format!("{folder}, {} free", size(free));
     match free {
         ..LEAST_BYTES => Finding::fail(check, found, SPACE),
         LEAST_BYTES..FEW_BYTES => Finding::warn(check, found, SPACE),
@@ -114,5 +120,27 @@ fn size(bytes: u64) -> String {
     match bytes {
         GIB.. => format!("{} GiB", bytes / GIB),
         _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::State;
+
+    #[test]
+    fn little_room_is_told_before_there_is_none() {
+        for (free, state, found) in [
+            (0, State::Fail, "\"data\", 0 MiB free"),
+            (LEAST_BYTES - 1, State::Fail, "\"data\", 255 MiB free"),
+            (LEAST_BYTES, State::Warn, "\"data\", 256 MiB free"),
+            (FEW_BYTES - 1, State::Warn, "\"data\", 4 GiB free"),
+            (FEW_BYTES, State::Ok, "\"data\", 5 GiB free"),
+            (u64::MAX, State::Ok, "\"data\", 17179869183 GiB free"),
+        ] {
+            let finding = room("folder lake.uri", "\"data\"", free);
+            assert_eq!((finding.state, finding.found.as_str()), (state, found));
+            assert_eq!(finding.hint.is_empty(), state == State::Ok);
+        }
     }
 }

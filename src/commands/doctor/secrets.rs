@@ -10,16 +10,13 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     slack(config).into_iter().chain(provider(config)).collect()
 }
 
-/// Where `up` would post.
+/// Where `up` or `notify` would post.
 fn slack(config: &Config) -> Option<Finding> {
     let check = "notify";
-    config
-        .notify
-        .enabled
-        .then(|| match notify::destination(&config.notify) {
-            Ok(_) => Finding::ok(check, "there is a secret to post with"),
-            Err(error) => Finding::failed(check, error.as_ref()),
-        })
+    notify::is_configured(&config.notify).then(|| match notify::destination(&config.notify) {
+        Ok(_) => Finding::ok(check, "there is a secret to post with"),
+        Err(error) => Finding::failed(check, error.as_ref()),
+    })
 }
 
 /// What `commute` would measure with.

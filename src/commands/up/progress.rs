@@ -98,9 +98,7 @@ fn line(events: u64, arrived: u64, loading: Option<(usize, usize)>, elapsed: Dur
     let bronze = format!("{events} messages in bronze, {rate} a second");
     match loading {
         Some((done, total)) if done > 0 => {
-            let percent = done * 100 / total.max(1);
-            let left = elapsed.as_secs() as usize * total.saturating_sub(done) / done;
-            format!("first load {percent} %, about {left} s left; {bronze}")
+            format!("first load {}; {bronze}", output::bar(done, total, elapsed))
         }
         _ => bronze,
     }

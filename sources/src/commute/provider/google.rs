@@ -169,7 +169,7 @@ mod tests {
         match failure(&answer) {
             Failure::Flagged(flag) => format!("flagged {}", flag.as_str()),
             Failure::Passing(..) => "passing".to_owned(),
-            Failure::Refused(_, error) => format!("refused {:?}", error.map(|e| hinted(&e))),
+            Failure::Refused(reason) => format!("refused: {reason}"),
             Failure::Lasting(error) => format!("lasting {:?}", hinted(&error)),
         }
     }
@@ -185,7 +185,7 @@ mod tests {
             (
                 400,
                 r#"{"error":{"status":"INVALID_ARGUMENT"}}"#,
-                "refused Some(Unsupported)",
+                "refused: the question is not understood",
             ),
             (
                 400,
@@ -194,8 +194,12 @@ mod tests {
             ),
             (401, "", "lasting Unauthenticated"),
             (403, "", "lasting Unauthenticated"),
-            (404, r#"{"error":{"status":"NOT_FOUND"}}"#, "refused None"),
-            (422, "", "refused None"),
+            (
+                404,
+                r#"{"error":{"status":"NOT_FOUND"}}"#,
+                "refused: the question is refused",
+            ),
+            (422, "", "refused: the question is refused"),
             (429, "", "passing"),
             (302, "", "lasting Unavailable"),
         ] {

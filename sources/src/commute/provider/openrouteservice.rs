@@ -157,7 +157,7 @@ mod tests {
         match failure(&answer) {
             Failure::Flagged(flag) => format!("flagged {}", flag.as_str()),
             Failure::Passing(..) => "passing".to_owned(),
-            Failure::Refused(_, error) => format!("refused {:?}", error.map(|e| hinted(&e))),
+            Failure::Refused(reason) => format!("refused: {reason}"),
             Failure::Lasting(error) => format!("lasting {:?}", hinted(&error)),
         }
     }
@@ -179,12 +179,12 @@ mod tests {
             (
                 400,
                 r#"{"error":{"code":2003}}"#,
-                "refused Some(Unsupported)",
+                "refused: the question is not understood",
             ),
             (401, "", "lasting Unauthenticated"),
             (403, "", "lasting Unauthenticated"),
-            (404, "", "refused None"),
-            (422, "", "refused None"),
+            (404, "", "refused: the question is refused"),
+            (422, "", "refused: the question is refused"),
             (429, "", "passing"),
             (302, "", "lasting Unavailable"),
         ] {
