@@ -212,7 +212,10 @@ impl Stage {
             .with("SLACK_BOT_TOKEN", "xoxb-Zephirine");
         let kafka = KafkaConfig::default().with_brokers(&broker.address);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let made = runtime.block_on(sources::topics::ensure(&kafka));
+        let made = runtime.block_on(sources::topics::ensure(
+            &kafka,
+            &sources::topics::TopicsConfig::default(),
+        ));
         made.expect("the topics");
         let mut outsider = Outsider::connect(&kafka);
         let employee = json!({"id": 1, "prenom": CANARY, "nom": CANARY, "adresse": CANARY});

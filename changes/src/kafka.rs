@@ -74,7 +74,7 @@ pub enum Purpose {
 }
 
 /// Largest message accepted anywhere: 16 MiB, above the 10 MB that sources may send.
-const MAX_MESSAGE_BYTES: &str = "16777216";
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 impl KafkaConfig {
     pub fn is_embedded(&self) -> bool {
@@ -137,7 +137,7 @@ impl KafkaConfig {
         client
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "sportlake")
-            .set("message.max.bytes", MAX_MESSAGE_BYTES)
+            .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
             .set("reconnect.backoff.max.ms", "2000");
         security::apply(self, &mut client);
         match purpose {
@@ -155,7 +155,7 @@ impl KafkaConfig {
                 .set("auto.offset.reset", "error")
                 .set("isolation.level", "read_committed")
                 .set("fetch.message.max.bytes", "4194304")
-                .set("fetch.max.bytes", MAX_MESSAGE_BYTES)
+                .set("fetch.max.bytes", MAX_MESSAGE_BYTES.to_string())
                 .set("receive.message.max.bytes", "100000000")
                 .set("queued.max.messages.kbytes", "32768")
                 // The default, a second, would leave a reader that empties a full queue faster than that waiting.

@@ -35,6 +35,9 @@ pub struct IngestConfig {
     /// Topics that start again at their earliest message where the stored offset lies outside the topic, or is of another
     /// Kafka cluster.
     pub from_earliest: Vec<String>,
+    /// Topics that start again at their earliest message whatever is stored, once: told by who starts.
+    #[serde(skip)]
+    pub anew: Vec<String>,
     /// The section `[upkeep]`.
     #[serde(skip)]
     pub upkeep: UpkeepConfig,
@@ -61,6 +64,7 @@ impl Default for IngestConfig {
             discovery_interval: Duration::from_secs(1),
             start: Start::Earliest,
             from_earliest: Vec::new(),
+            anew: Vec::new(),
             upkeep: UpkeepConfig::default(),
         }
     }

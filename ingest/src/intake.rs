@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use changes::{KafkaConfig, Topic, diagnose};
+use changes::{KafkaConfig, Topic, TopicPattern, diagnose};
 use engine::bronze::{BronzeTable, Lineage, PartitionOffset};
 use engine::{Clock, Error, ErrorKind, Lake, Lease, Requests, Result, UpkeepConfig};
 use tokio::sync::{Notify, mpsc};
@@ -34,6 +34,8 @@ pub(crate) struct Intake {
     pub(crate) cluster: Option<Option<i64>>,
     /// Topics that may start again at their earliest message.
     pub(crate) from_earliest: BTreeSet<String>,
+    /// Topics that start again at their earliest message, whatever is stored, when they are brought in.
+    pub(crate) anew: BTreeSet<String>,
     pub(crate) assignments: mpsc::Sender<Vec<Assignment>>,
     pub(crate) progress: Progress,
     pub(crate) wake: Arc<Notify>,
@@ -98,15 +100,46 @@ impl Intake {
         })
         .await?;
         self.cluster = Some(cluster);
-        for (topic, partitions) in self.discovery.select(listed)? {
+        let names = listed.iter().map(|(name, _)| name.as_str());
+        let absent = self.discovery.unmatched(names);
+        self.say_absent(absent).await?;
+        for (topic, partitions) in self.discovery.select(listed, &self.written)? {
             let fresh: Vec<i32> = (0..partitions)
                 .filter(|partition| !self.progress.is_read(&topic, *partition))
                 .collect();
-            if !fresh.is_empty() {
-                self.bring_in(topic, fresh).await?;
+            if fresh.is_empty() {
+                continue;
+            }
+            match self.bring_in(topic.clone(), fresh).await {
+                // One topic keeps no other from being read.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::PermissionDenied | ErrorKind::NotFound
+                    ) =>
+                {
+                    self.discovery.pass_over(&topic, &error);
+                }
+                brought => {
+                    brought?;
+                    self.discovery.is_readable(&topic);
+                }
             }
         }
         self.start = Start::Earliest;
+        Ok(())
+    }
+
+    async fn say_absent(&self, absent: Vec<TopicPattern>) -> Result<()> {
+        for pattern in absent {
+            let client = Arc::clone(&self.client);
+            let asked = pattern.clone();
+            let why = blocking(move || match &asked {
+                TopicPattern::Exact(topic) => Ok(topics::why_absent(&client, topic)),
+                TopicPattern::Prefix(_) => Ok(None),
+            });
+            topics::say_absent(&pattern, why.await?.as_ref());
+        }
         Ok(())
     }
 
@@ -116,13 +149,15 @@ impl Intake {
             BronzeTable::open_or_create(&self.lake, &self.lease, topic.table(), clock).await;
         let mut table = match opened {
             Err(error) if error.kind() == ErrorKind::InvalidRequest => {
-                self.discovery.leave_out(topic.to_string());
+                self.discovery
+                    .leave_out(topic.to_string(), "it names no table");
                 return Ok(());
             }
             opened => opened?,
         };
         let watermarks = self.watermarks(&topic, &partitions).await?;
-        let from_earliest = self.from_earliest.contains(topic.as_str());
+        let is_anew = self.anew.contains(topic.as_str());
+        let from_earliest = is_anew || self.from_earliest.contains(topic.as_str());
         let cluster = self.cluster.flatten();
         let known = known(&table, &topic, &partitions).await?;
         // A partition that is added to a topic is read whole: what it holds came since.
@@ -131,7 +166,9 @@ impl Intake {
             true => Start::Earliest,
             false => self.start,
         };
-        let newest = known.values().map(|known| known.generation(cluster));
+        let newest = known
+            .values()
+            .map(|known| known.generation(cluster, is_anew));
         let newest = newest.max().unwrap_or_default();
         let mut assignments = Vec::new();
         let mut moved = Vec::new();
@@ -140,17 +177,20 @@ impl Intake {
                 offset,
                 mut lineage,
             } = known.get(&partition).copied().unwrap_or_default();
-            let stored = Stored::of(offset, lineage.cluster, cluster, begin);
+            let stored = match Stored::of(offset, lineage.cluster, cluster, begin) {
+                Stored::Offset(_) if is_anew => Stored::Anew,
+                stored => stored,
+            };
             let start = watermarks.start(&topic, partition, stored, from_earliest)?;
-            if matches!(stored, Stored::Elsewhere | Stored::Nothing(_)) {
-                // Keys come from other partitions, or from another cluster: what comes here wins over what came there.
+            if stored.is_another() || matches!(stored, Stored::Nothing(_)) {
+                // Keys come from other partitions, or from another topic: what comes here wins over what came there.
                 lineage = Lineage {
                     generation: newest,
                     ..Lineage::default()
                 };
             }
             let is_skipped = stored == Stored::Nothing(Start::Latest);
-            if is_skipped || stored == Stored::Elsewhere {
+            if is_skipped || stored.is_another() {
                 lineage.cluster = cluster;
                 moved.push((partition, offset, start, lineage));
             }
@@ -189,6 +229,7 @@ impl Intake {
             };
             self.writers.spawn(writer.run(flushes));
         }
+        self.anew.remove(topic.as_str());
         info!(%topic, partitions = assignments.len(), "reading");
         // The reader hangs up only when it ends, and then its outcome says why.
         drop(self.assignments.send(assignments).await);
@@ -227,10 +268,10 @@ impl Known {
         self.offset.is_some()
     }
 
-    /// The generation of what comes from that cluster: the next one where it is another.
-    fn generation(&self, cluster: Option<i64>) -> i64 {
+    /// The generation of what comes from that cluster: the next one where it is another, or is read anew.
+    fn generation(&self, cluster: Option<i64>, is_anew: bool) -> i64 {
         let stored = Stored::of(self.offset, self.lineage.cluster, cluster, Start::Earliest);
-        match stored == Stored::Elsewhere {
+        match stored == Stored::Elsewhere || (is_anew && self.is_stored()) {
             true => self.lineage.generation.saturating_add(1),
             false => self.lineage.generation,
         }

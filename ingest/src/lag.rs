@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::error::is_transient;
 use crate::metrics;
 use crate::progress::Progress;
 use crate::topics::Watermarks;
@@ -24,8 +25,11 @@ pub(crate) async fn watch(client: Arc<Client>, progress: Progress) {
 
 fn measure(client: &Client, progress: &Progress) {
     for (topic, partition) in progress.partitions() {
-        let Ok(watermarks) = Watermarks::fetch(client, &topic, partition) else {
-            return;
+        let watermarks = match Watermarks::fetch(client, &topic, partition) {
+            Ok(watermarks) => watermarks,
+            // Each question to brokers that are away takes its time, and there are many.
+            Err(error) if is_transient(&error) => return,
+            Err(_) => continue,
         };
         let Some(next) = progress.next(&topic, partition) else {
             continue;

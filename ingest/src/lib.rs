@@ -116,6 +116,7 @@ pub async fn run(
             .iter()
             .cloned()
             .collect::<BTreeSet<_>>(),
+        anew: config.anew.iter().cloned().collect(),
         assignments: sender,
         progress: progress.clone(),
         wake,

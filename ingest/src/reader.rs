@@ -73,6 +73,8 @@ pub(crate) struct Reader {
     /// The route of the last message: messages of a partition arrive in runs.
     last: usize,
     connected: bool,
+    /// Whether it was said that a topic may not be read.
+    refused: bool,
     at_end: bool,
 }
 
@@ -99,6 +101,7 @@ impl Reader {
             routes: Vec::new(),
             last: 0,
             connected: true,
+            refused: false,
             at_end: false,
         }
     }
@@ -275,6 +278,10 @@ impl Reader {
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             ) => Err(self.out_of_range(error)),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                self.noticed_refusal(&error);
+                Ok(())
+            }
             KafkaError::MessageConsumptionFatal(_) => Err(Error::new(
                 ErrorKind::Unavailable,
                 "the Kafka client failed for good",
@@ -296,6 +303,24 @@ impl Reader {
             _ => wrapped
                 .hint("Start again: the start names the topic and the command that cures it."),
         }
+    }
+
+    /// Says once that a topic may not be read. The client does not say which one.
+    fn noticed_refusal(&mut self, error: &KafkaError) {
+        if std::mem::replace(&mut self.refused, true) {
+            return;
+        }
+        let topics: Vec<&str> = self
+            .routes
+            .iter()
+            .map(|route| route.buffer.topic().as_str())
+            .collect();
+        warn!(
+            %error,
+            topics = topics.join(", "),
+            hint = "Let the user of [kafka] Read them: kafka-acls --add --allow-principal User:.. --operation Read --topic ..",
+            "the brokers do not let this client read one of the topics"
+        );
     }
 
     /// Says once that the client is in trouble, and once that messages arrive again.

@@ -1,59 +1,163 @@
 //! Which topics are read, into which tables, and from where.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use changes::{Topic, TopicPattern};
 use engine::{Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tracing::warn;
+use rdkafka::error::RDKafkaErrorCode;
+use tracing::{info, warn};
 
 use crate::config::Start;
-use crate::error::unavailable;
+use crate::error::{of_topic, unavailable};
 
 /// Patience with the broker for one question; it bounds the time a stop may take.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// Time for topics to be made by who starts beside us, before it is said that there are none.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// The topics of the cluster that the configuration asks for.
 pub(crate) struct Discovery {
-    patterns: Vec<TopicPattern>,
-    /// Names that match but can name no table.
+    patterns: Vec<Wanted>,
+    /// Names that match but are not read.
     left_out: BTreeSet<String>,
+    /// Topics that this client may not read, or that are gone, as it was said.
+    unreadable: BTreeSet<Topic>,
+    /// Whether there was a look; a collision that comes later is the newcomer's.
+    has_looked: bool,
+    began: Instant,
+}
+
+/// What the configuration asks for, and whether it was said that there is nothing of it.
+struct Wanted {
+    pattern: TopicPattern,
+    is_said: bool,
 }
 
 impl Discovery {
     pub(crate) fn new(patterns: Vec<TopicPattern>) -> Self {
+        let patterns = patterns.into_iter().map(|pattern| Wanted {
+            pattern,
+            is_said: false,
+        });
         Self {
-            patterns,
+            patterns: patterns.collect(),
             left_out: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            has_looked: false,
+            began: Instant::now(),
         }
     }
 
-    /// Of the topics of a cluster those to read, each with its number of partitions.
-    pub(crate) fn select(&mut self, listed: Vec<(String, i32)>) -> Result<BTreeMap<Topic, i32>> {
+    /// Of the topics of a cluster those to read, each with its number of partitions; `read` are those that are read.
+    pub(crate) fn select(
+        &mut self,
+        listed: Vec<(String, i32)>,
+        read: &BTreeSet<Topic>,
+    ) -> Result<BTreeMap<Topic, i32>> {
         let mut topics = BTreeMap::new();
         for (name, partitions) in listed {
-            if !self.patterns.iter().any(|pattern| pattern.matches(&name)) {
+            if !self
+                .patterns
+                .iter()
+                .any(|wanted| wanted.pattern.matches(&name))
+            {
                 continue;
             }
             match name.parse::<Topic>() {
                 Ok(topic) => {
                     topics.insert(topic, partitions);
                 }
-                Err(_) => self.leave_out(name),
+                Err(_) => self.leave_out(name, "it names no table"),
             }
         }
         topics.retain(|topic, _| !self.left_out.contains(topic.as_str()));
+        if self.has_looked {
+            for (newcomer, other) in newcomers(topics.keys(), read) {
+                self.leave_out(
+                    newcomer.to_string(),
+                    &format!("\"{other}\" fills \"bronze.{}\"", other.table()),
+                );
+                topics.remove(&newcomer);
+            }
+        }
         one_topic_a_table(topics.keys())?;
+        self.has_looked = true;
         Ok(topics)
     }
 
-    /// Does not read a topic that can name no table, and says so once.
-    pub(crate) fn leave_out(&mut self, topic: String) {
+    /// Does not read a topic, and says so once.
+    pub(crate) fn leave_out(&mut self, topic: String, why: &str) {
         if !self.left_out.contains(&topic) {
-            warn!(topic, "matches ingest.topics but names no table: not read");
+            warn!(topic, why, "matches ingest.topics and is not read");
             self.left_out.insert(topic);
         }
+    }
+
+    /// Passes over a topic for now, and says so once.
+    pub(crate) fn pass_over(&mut self, topic: &Topic, error: &Error) {
+        if self.unreadable.insert(topic.clone()) {
+            let hint = error.hint_text();
+            warn!(%topic, error = %error.with_causes(), hint, "the topic cannot be read: trying again");
+        }
+    }
+
+    pub(crate) fn is_readable(&mut self, topic: &Topic) {
+        if self.unreadable.remove(topic) {
+            info!(%topic, "the topic can be read");
+        }
+    }
+
+    /// What is asked for by name or by pattern, is not there, and was not said to be missing.
+    pub(crate) fn unmatched<'a>(
+        &mut self,
+        listed: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<TopicPattern> {
+        if self.began.elapsed() < GRACE {
+            return Vec::new();
+        }
+        let absent = self.patterns.iter_mut().filter(|wanted| {
+            let mut listed = listed.clone();
+            !wanted.is_said && !listed.any(|name| wanted.pattern.matches(name))
+        });
+        let absent = absent.map(|wanted| {
+            wanted.is_said = true;
+            wanted.pattern.clone()
+        });
+        absent.collect()
+    }
+}
+
+/// Why a topic that is asked for by its name is not there.
+pub(crate) fn why_absent(consumer: &BaseConsumer, topic: &Topic) -> Option<Error> {
+    let metadata = consumer.fetch_metadata(Some(topic.as_str()), ANSWER).ok()?;
+    let code = metadata.topics().first()?.error()?;
+    let code = RDKafkaErrorCode::from(code);
+    of_topic(
+        topic,
+        "see",
+        &rdkafka::error::KafkaError::MetadataFetch(code),
+    )
+}
+
+/// Says once that nothing is read of what was asked for.
+pub(crate) fn say_absent(pattern: &TopicPattern, why: Option<&Error>) {
+    let asked = match pattern {
+        TopicPattern::Exact(topic) => topic.to_string(),
+        TopicPattern::Prefix(prefix) => format!("{prefix}*"),
+    };
+    match why.filter(|why| why.kind() == ErrorKind::PermissionDenied) {
+        Some(why) => {
+            warn!(asked, error = %why, hint = why.hint_text(), "a topic of ingest.topics cannot be read");
+        }
+        None => warn!(
+            asked,
+            hint = "Compare it with `sportlake topics list`, which shows the topics that this client may Describe; one that is \
+                    made later is read then.",
+            "no topic matches this of ingest.topics"
+        ),
     }
 }
 
@@ -82,6 +186,23 @@ pub(crate) fn list(consumer: &BaseConsumer) -> Result<Vec<(String, i32)>> {
             (topic.name().to_owned(), partitions)
         })
         .collect())
+}
+
+/// Topics that would fill the table of one that is read, or of one before them, each with that one.
+fn newcomers<'a>(
+    topics: impl Iterator<Item = &'a Topic>,
+    read: &BTreeSet<Topic>,
+) -> Vec<(Topic, Topic)> {
+    let mut filled: BTreeMap<&str, &Topic> =
+        read.iter().map(|topic| (topic.table(), topic)).collect();
+    let mut newcomers = Vec::new();
+    for topic in topics {
+        let other = *filled.entry(topic.table()).or_insert(topic);
+        if other != topic {
+            newcomers.push((topic.clone(), other.clone()));
+        }
+    }
+    newcomers
 }
 
 /// Coordinates are unique within a bronze table only while one topic fills it.
@@ -114,10 +235,9 @@ impl Watermarks {
         let (low, high) = consumer
             .fetch_watermarks(topic.as_str(), partition, ANSWER)
             .map_err(|error| {
-                unavailable(
-                    &format!("could not read the offsets of \"{topic}\" partition {partition}"),
-                    error,
-                )
+                let what =
+                    format!("could not read the offsets of \"{topic}\" partition {partition}");
+                of_topic(topic, "read", &error).unwrap_or_else(|| unavailable(&what, error))
             })?;
         Ok(Self { low, high })
     }
@@ -132,7 +252,7 @@ impl Watermarks {
     ) -> Result<i64> {
         match stored {
             Stored::Nothing(Start::Latest) => Ok(self.high),
-            Stored::Nothing(Start::Earliest) => Ok(self.low),
+            Stored::Nothing(Start::Earliest) | Stored::Anew => Ok(self.low),
             Stored::Elsewhere if from_earliest => Ok(self.low),
             Stored::Elsewhere => Err(elsewhere(topic, partition)),
             Stored::Offset(offset) if (self.low..=self.high).contains(&offset) => Ok(offset),
@@ -161,10 +281,17 @@ pub(crate) enum Stored {
     Offset(i64),
     /// An offset of another Kafka cluster, which says nothing about this one.
     Elsewhere,
+    /// An offset that is told to be of another topic of that name.
+    Anew,
 }
 
 impl Stored {
     /// By the offset and the cluster that the table tells, and the cluster that is read.
+    /// Another life of the topic than the table has offsets of.
+    pub(crate) fn is_another(self) -> bool {
+        matches!(self, Self::Elsewhere | Self::Anew)
+    }
+
     pub(crate) fn of(
         offset: Option<i64>,
         told: Option<i64>,
@@ -211,7 +338,9 @@ mod tests {
         let mut discovery = Discovery::new(vec!["s.*".parse().expect("a pattern")]);
         let listed = [("s.public.a", 3), ("s.transaction", 1), ("t.public.a", 1)];
         let listed = listed.map(|(name, partitions)| (name.to_owned(), partitions));
-        let topics = discovery.select(listed.into()).expect("one topic a table");
+        let topics = discovery
+            .select(listed.into(), &BTreeSet::new())
+            .expect("one topic a table");
         assert_eq!(topics, BTreeMap::from([(topic("s.public.a"), 3)]));
     }
 
@@ -230,6 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn one_that_comes_later_takes_no_table_from_another() {
+        let mut discovery = Discovery::new(vec!["a.*".parse().expect("a pattern")]);
+        let listed = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 1)).collect();
+        let first = listed(&["a.public.t"]);
+        discovery.select(first, &BTreeSet::new()).expect("one");
+        let read = BTreeSet::from([topic("a.public.t")]);
+        // It comes first by its name.
+        let both = listed(&["a.other.t", "a.public.t", "a.public.u"]);
+        let topics = discovery
+            .select(both, &read)
+            .expect("the newcomer is left out");
+        let expected = [topic("a.public.t"), topic("a.public.u")];
+        assert_eq!(topics.into_keys().collect::<Vec<_>>(), expected);
+        let both = listed(&["a.other.t", "a.public.t"]);
+        let mut discovery = Discovery::new(vec!["a.*".parse().expect("a pattern")]);
+        let error = discovery.select(both, &BTreeSet::new());
+        assert_eq!(error.expect_err("at once").kind(), ErrorKind::Conflict);
+    }
+
+    #[test]
     fn reading_starts_where_the_table_ends() {
         let start = |stored, from_earliest| {
             Watermarks { low: 5, high: 9 }.start(&topic("s.public.a"), 0, stored, from_earliest)
@@ -240,6 +389,7 @@ mod tests {
             (Stored::Offset(5), 5),
             (Stored::Offset(7), 7),
             (Stored::Offset(9), 9),
+            (Stored::Anew, 5),
         ] {
             assert_eq!(start(stored, false).expect("inside"), from);
             assert_eq!(start(stored, true).expect("inside"), from);

@@ -26,3 +26,4 @@ mod replay;
 #[path = "../../sources/tests/kafka/secured.rs"]
 mod secured;
 mod support;
+mod topics;

@@ -73,6 +73,50 @@ async fn an_offset_outside_the_topic_is_an_error_with_its_cure() {
     broker.stop().await;
 }
 
+/// Its messages are as many as those before, so that the stored offset lies within it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_is_read_whole_when_told_so() {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 0..10).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("employees", 10).await;
+    ingest.stop().await;
+    broker.delete(TOPIC).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 100..112).await;
+
+    let anew = IngestConfig {
+        anew: vec![TOPIC.to_owned()],
+        ..quick()
+    };
+    let ingest = Ingest::start(&broker.kafka, &lake, anew).await;
+    ingest.until("employees", 22).await;
+    ingest.stop().await;
+    // Who is told nothing goes on from there, and so does who may start again where that is needed.
+    broker.send_rows(TOPIC, 0, 112..114).await;
+    let allowed = IngestConfig {
+        from_earliest: vec![TOPIC.to_owned()],
+        ..quick()
+    };
+    for config in [quick(), allowed] {
+        let ingest = Ingest::start(&broker.kafka, &lake, config).await;
+        ingest.until("employees", 24).await;
+        ingest.stop().await;
+    }
+    let found = rows(&lake.path(), "employees");
+    let mut found: Vec<(i64, i64)> = found
+        .iter()
+        .map(|row| (row.generation.expect("a change"), row.offset))
+        .collect();
+    found.sort_unstable();
+    let before = (0..10).map(|offset| (0, offset));
+    let after = (0..14).map(|offset| (1, offset));
+    assert_eq!(found, before.chain(after).collect::<Vec<_>>());
+    broker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_was_overtaken_stops_and_doubles_nothing() {
     let lake = TestLake::new();

@@ -7,7 +7,7 @@ use notify::{Delivery, Destination, NotifyConfig, Secret, Standing, Until};
 use serde_json::{Map, Value, json};
 use sources::Publisher;
 use sources::broker::{self, BrokerConfig};
-use sources::topics::{self, SourceTopic};
+use sources::topics::{self, SourceTopic, TopicsConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -44,7 +44,9 @@ impl World {
         };
         let stop = CancellationToken::new();
         tokio::spawn(broker::serve(listener, config, clock(), stop.clone()));
-        topics::ensure(&kafka).await.expect("the topics");
+        topics::ensure(&kafka, &TopicsConfig::default())
+            .await
+            .expect("the topics");
         let world = Self {
             folder,
             publisher: Publisher::connect(&kafka).expect("a producer"),

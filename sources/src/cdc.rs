@@ -5,12 +5,15 @@
 
 mod capture;
 mod catalogue;
+mod choice;
 mod config;
 mod description;
 mod envelope;
 mod kind;
 mod metrics;
+mod observer;
 mod pgoutput;
+mod plan;
 mod sink;
 mod slot;
 mod snapshot;
@@ -20,6 +23,7 @@ mod table;
 mod text;
 mod traces;
 
-pub use capture::{Action, CdcOptions, Plan, PlannedTable, Progress, Report, plan, run};
+pub use capture::{CdcOptions, Progress, Report, run};
 pub use config::{CdcConfig, Enabled};
 pub use kind::{Decimals, Times};
+pub use plan::{Action, Plan, PlannedTable, plan};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use changes::{ChangeEvent, Error, ErrorKind, KafkaConfig, Op, Purpose, Result};
+use changes::{ChangeEvent, Error, ErrorKind, KafkaConfig, MAX_MESSAGE_BYTES, Op, Purpose, Result};
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -187,6 +187,26 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// A change that is larger than a message of ours may be, whatever the brokers take.
+pub(crate) fn too_large(topic: &str, bytes: usize) -> Error {
+    Error::invalid(format!(
+        "a change for \"{topic}\" has {bytes} bytes as a message, and one may have {MAX_MESSAGE_BYTES}"
+    ))
+    .hint(
+        "The log keeps the row as it was at the change: publish fewer columns of its table (ALTER PUBLICATION .. SET TABLE \
+         t (column, ..)) or make the row smaller, then run sportlake cdc --new-generation.",
+    )
+}
+
+/// A change that is larger than the brokers take.
+pub(crate) fn too_large_for_brokers(topic: &str, bytes: usize, error: KafkaError) -> Error {
+    Error::invalid(format!(
+        "the brokers take no message of {bytes} bytes into \"{topic}\""
+    ))
+    .hint("Raise max.message.bytes of the topic, or message.max.bytes of the brokers, above that, and start again.")
+    .caused_by(error)
+}
+
 /// The message itself stays out of the error: it holds personal data.
 pub(crate) fn not_delivered(topic: &str, error: KafkaError) -> Error {
     let code = error.rdkafka_error_code();
@@ -208,7 +228,7 @@ pub(crate) fn not_delivered(topic: &str, error: KafkaError) -> Error {
         ),
         Some(RDKafkaErrorCode::InvalidRecord) => (
             ErrorKind::InvalidRequest,
-            "A compacted topic takes no message without a key, as that of a TRUNCATE: leave its cleanup.policy at delete, or set publish = 'insert, update, delete' for the publication.",
+            "The brokers take no such message: look at the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms, and at the brokers' log.",
         ),
         _ => (
             ErrorKind::Unavailable,

@@ -4,7 +4,7 @@ mod cluster;
 mod config;
 mod layout;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic, release};
 use rdkafka::admin::{NewTopic, TopicReplication};
@@ -12,7 +12,7 @@ use rdkafka::admin::{NewTopic, TopicReplication};
 pub(crate) use self::cluster::{Cluster, Seen};
 pub use self::config::{Override, Policy, TopicsConfig};
 pub use self::layout::{
-    CreateOptions, Described, Difference, Remedy, TopicPlan, create, describe, list,
+    CreateOptions, Described, Difference, Remedy, TopicPlan, create, describe, ensure, list,
 };
 
 use crate::changelog::blocking;
@@ -110,57 +110,42 @@ async fn looked(kafka: &KafkaConfig) -> Result<(Option<&'static str>, Seen)> {
     Ok((release, Cluster::connect(kafka)?.look().await?))
 }
 
-/// Creates the topics of the embedded sources that do not exist.
-pub async fn ensure(kafka: &KafkaConfig) -> Result<()> {
-    let cluster = Cluster::connect(kafka)?;
-    // Looking first spares those whose topics exist the right to create them.
-    let seen = cluster.look().await?;
-    let topics = SourceTopic::all(kafka)?;
-    let missing: Vec<NewTopic<'_>> = topics
-        .iter()
-        .filter(|topic| !seen.topics.contains_key(topic.topic.as_str()))
-        .map(|topic| {
-            let replication = TopicReplication::Fixed(1);
-            NewTopic::new(topic.topic.as_str(), topic.partitions, replication)
-        })
-        .collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => cluster.create(&missing).await,
-    }
+/// The topics that do not exist.
+pub(crate) fn missing(seen: &Seen, names: BTreeSet<String>) -> BTreeSet<String> {
+    let mut names = names;
+    names.retain(|name| !seen.topics.contains_key(name));
+    names
 }
 
-/// The topics that do not exist; an error where they may not be created.
-pub(crate) fn missing(seen: &Seen, names: Vec<String>, create: bool) -> Result<BTreeSet<String>> {
-    let missing: BTreeSet<String> = names
-        .into_iter()
-        .filter(|name| !seen.topics.contains_key(name))
-        .collect();
-    match missing.first() {
-        Some(first) if !create => {
-            let message = format!("there is no topic \"{first}\"");
-            Err(Error::new(ErrorKind::NotFound, message)
-                .hint("Create it on the brokers, or set cdc.create_topics = true."))
-        }
-        _ => Ok(missing),
-    }
+/// What is said of a topic that does not exist and may not be created.
+pub(crate) fn absent(topic: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("there is no topic \"{topic}\""),
+    )
+    .hint("Create it on the brokers, or set cdc.create_topics = true.")
 }
 
-/// Creates the topics that do not exist, with as many partitions as the brokers choose, or says which are missing.
+/// Creates the topics that do not exist, with as many partitions as the brokers choose; why of those that are not there
+/// then.
 pub(crate) async fn ensure_named(
     cluster: &Cluster,
     seen: &Seen,
-    names: Vec<String>,
+    names: BTreeSet<String>,
     create: bool,
-) -> Result<()> {
-    let missing = missing(seen, names, create)?;
-    if missing.is_empty() {
-        return Ok(());
+) -> Result<BTreeMap<String, Error>> {
+    let missing = missing(seen, names);
+    if missing.is_empty() || !create {
+        let absent = missing.into_iter().map(|name| {
+            let error = absent(&name);
+            (name, error)
+        });
+        return Ok(absent.collect());
     }
     let of_the_broker = -1;
     let topics: Vec<NewTopic<'_>> = missing
         .iter()
         .map(|name| NewTopic::new(name, of_the_broker, TopicReplication::Fixed(of_the_broker)))
         .collect();
-    cluster.create(&topics).await
+    cluster.create_each(&topics).await
 }

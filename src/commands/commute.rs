@@ -93,7 +93,7 @@ impl Command {
             None => {
                 with_kafka(context, async |kafka| {
                     if !self.dry_run {
-                        sources::topics::ensure(&kafka).await?;
+                        sources::topics::ensure(&kafka, &context.config.topics).await?;
                     }
                     let lsn = lsn(&context.config)?;
                     let report = commute::measure(&kafka, &lsn, &config, key, options, clock, tell);

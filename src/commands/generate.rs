@@ -62,7 +62,7 @@ impl Command {
             }
             None => {
                 with_kafka(&context, async |kafka| {
-                    sources::topics::ensure(&kafka).await?;
+                    sources::topics::ensure(&kafka, &context.config.topics).await?;
                     let lsn = lsn(&context.config)?;
                     Ok(generator::run(&kafka, &lsn, generator, clock, stop, tell).await?)
                 })

@@ -38,7 +38,7 @@ struct Import {
     #[arg(value_parser = absolute_path)]
     sports: Option<PathBuf>,
 
-    /// Delete employees even when more than 10 % would go
+    /// Delete employees, or declared sports of those who stay, even when more than 10 % would go
     #[arg(long)]
     yes: bool,
 
@@ -74,7 +74,9 @@ impl Import {
             Some(address) => hr::import_into(&address, workbook, options, clock).await?,
             None => {
                 with_kafka(context, async |kafka| {
-                    sources::topics::ensure(&kafka).await?;
+                    if !self.dry_run {
+                        sources::topics::ensure(&kafka, &context.config.topics).await?;
+                    }
                     let lsn = lsn(&context.config)?;
                     Ok(hr::import(&kafka, &lsn, workbook, options, clock).await?)
                 })
@@ -103,6 +105,12 @@ impl Import {
             output::note(&format!(
                 "deleted employees: {}",
                 list(&report.deleted_employees)
+            ));
+        }
+        if !report.deleted_sports.is_empty() {
+            output::note(&format!(
+                "employees without a declared sport from now on: {}",
+                list(&report.deleted_sports)
             ));
         }
         for (id, flag) in &report.flagged {

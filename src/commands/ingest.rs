@@ -15,8 +15,8 @@ Example:
   SPORTLAKE__KAFKA__BROKERS=kafka:9092 sportlake ingest
   sportlake ingest --from-earliest sportsdata.public.employees")]
 pub(crate) struct Command {
-    /// Start this topic again at its earliest message where the stored offset lies outside it or is of another Kafka
-    /// cluster; may be given again [ingest.from_earliest]
+    /// Start this topic again at its earliest message, which wins over what was read before: it was deleted and made
+    /// again, or is of another Kafka cluster. Each start with it does so; may be given again
     #[arg(long, value_name = "TOPIC")]
     from_earliest: Vec<String>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         let mut config = context.config.ingest.clone();
-        config.from_earliest.extend(self.from_earliest);
+        config.anew.extend(self.from_earliest);
         let lake = Lake::open(&context.config.lake).await?;
         let lease = Lease::acquire(&lake, Role::Ingest)?;
         with_kafka(&context, async |kafka| {

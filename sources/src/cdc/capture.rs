@@ -6,16 +6,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::catalogue::{self, Published};
+use super::choice::{Choice, Skipped};
 use super::config::CdcConfig;
 use super::metrics;
+use super::observer::Observer;
 use super::sink::Sink;
-use super::slot::{self, Slot};
+use super::slot::{self, Slot, Snapshot};
 use super::snapshot::Load;
 use super::state::{self, Route, State};
 use super::stream::{End, Stream};
-use super::table::Table;
 use crate::postgres::{Address, Connection, Lsn, Replication, literal, quoted, sqlstate};
-use crate::topics::{self, Cluster};
+use crate::topics::{self, Cluster, Seen};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CdcOptions {
@@ -39,33 +40,6 @@ pub struct Report {
     pub changes: u64,
 }
 
-/// What a start would do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    pub server: String,
-    pub slot_exists: bool,
-    pub generation: u64,
-    pub tables: Vec<PlannedTable>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedTable {
-    pub table: String,
-    pub topic: String,
-    /// About how many rows there are; below 0 where PostgreSQL has not counted yet.
-    pub rows: i64,
-    pub action: Action,
-}
-
-/// What a start would do with a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    Load,
-    GoOn,
-    /// It cannot be captured as it is; the reason.
-    Skip(String),
-}
-
 /// Pauses between two tries to connect again.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -84,6 +58,7 @@ pub async fn run(
 ) -> Result<Report> {
     config.validate()?;
     let _alone = state::hold(&config.state)?;
+    let _observer = Observer::start(address, config);
     let mut capture = Capture {
         kafka,
         address,
@@ -92,7 +67,7 @@ pub async fn run(
         shutdown: shutdown.clone(),
         tell: &tell,
         report: Report::default(),
-        following: false,
+        under_way: false,
         passed_over: BTreeMap::new(),
     };
     if options.new_generation {
@@ -103,21 +78,21 @@ pub async fn run(
     }
     let mut pause = PAUSE;
     loop {
-        let was_following = std::mem::take(&mut capture.following);
+        let was_under_way = std::mem::take(&mut capture.under_way);
         let ended = tokio::select! {
             ended = capture.session() => ended,
             // A stream ends by itself, with what Kafka acknowledged until then; a load is begun anew another time.
             () = capture_stops(&shutdown) => Ok(End::Stopped),
         };
         metrics::is_connected(&config.slot, false);
-        if capture.following {
+        if capture.under_way {
             pause = PAUSE;
         }
         match ended {
             Ok(End::Stopped) => return Ok(capture.report),
             Ok(End::TablesChanged) => info!("the publication's tables changed"),
             Err(error)
-                if may_pass(&error) && (capture.following || was_following || pause > PAUSE) =>
+                if may_pass(&error) && (capture.under_way || was_under_way || pause > PAUSE) =>
             {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 warn!(error = %error, cause, pause_ms = pause.as_millis() as u64, "the capture was cut off and begins again");
@@ -146,133 +121,6 @@ pub(super) fn may_pass(error: &Error) -> bool {
     )
 }
 
-/// What a start would do; changes nothing. The embedded broker is not asked: it may not run yet.
-pub async fn plan(
-    kafka: &KafkaConfig,
-    address: &Address,
-    config: &CdcConfig,
-    options: CdcOptions,
-    clock: &Clock,
-) -> Result<Plan> {
-    config.validate()?;
-    let mut control = Connection::connect(address).await?;
-    catalogue::check_server(&mut control).await?;
-    let published = catalogue::published(&mut control, &config.publication).await?;
-    let mut replicating = Connection::replicating(address).await?;
-    let source = slot::identify(&mut replicating).await?;
-    let seen = match kafka.is_embedded() {
-        true => None,
-        false => Some(topics::asked(kafka).await?),
-    };
-    let cluster = seen.as_ref().and_then(|seen| seen.cluster.clone());
-    let route = route(kafka, config, source, cluster);
-    let (state, slot) = if options.new_generation {
-        (State::next(&config.state, seconds(clock)), None)
-    } else {
-        let state = State::open(&config.state)?;
-        let slot = slot::find(&mut control, &config.slot).await?;
-        state.check(&route, slot.is_some())?;
-        (state, slot)
-    };
-    let choice = choose(&mut control, published, &state, &kafka.prefix, config).await?;
-    let names = choice.usable.iter().map(|(_, table)| table.topic.clone());
-    let missing = match &seen {
-        Some(seen) => topics::missing(seen, names.collect(), config.create_topics)?,
-        None => BTreeSet::new(),
-    };
-    let mut tables = Vec::new();
-    for (published, table) in &choice.usable {
-        // A topic that has to be made holds nothing of what was loaded.
-        let action = match state.loaded(published) {
-            Some(_) if !missing.contains(&table.topic) => Action::GoOn,
-            _ => Action::Load,
-        };
-        let sql = format!(
-            "SELECT reltuples::bigint FROM pg_class WHERE oid = {}",
-            published.oid
-        );
-        let rows = control
-            .value(&sql)
-            .await?
-            .and_then(|rows| rows.parse().ok());
-        tables.push(PlannedTable {
-            table: published.name(),
-            topic: table.topic.clone(),
-            rows: rows.unwrap_or(-1),
-            action,
-        });
-    }
-    tables.extend(
-        choice
-            .skipped
-            .iter()
-            .map(|(published, error)| PlannedTable {
-                table: published.name(),
-                topic: String::new(),
-                rows: -1,
-                action: Action::Skip(error.to_string()),
-            }),
-    );
-    Ok(Plan {
-        server: address.shown(),
-        slot_exists: slot.is_some(),
-        generation: state.generation(),
-        tables,
-    })
-}
-
-fn seconds(clock: &Clock) -> u64 {
-    u64::try_from(clock().timestamp()).unwrap_or(0)
-}
-
-fn route(
-    kafka: &KafkaConfig,
-    config: &CdcConfig,
-    source: String,
-    cluster: Option<String>,
-) -> Route {
-    Route {
-        source,
-        slot: config.slot.clone(),
-        prefix: kafka.prefix.clone(),
-        cluster,
-    }
-}
-
-/// The tables of the publication, told apart.
-struct Choice {
-    usable: Vec<(Published, Table)>,
-    skipped: Vec<(Published, Error)>,
-}
-
-/// One table that cannot be captured is passed over, unless nothing was captured yet: who starts wants to know.
-async fn choose(
-    control: &mut Connection,
-    published: Vec<Published>,
-    state: &State,
-    prefix: &str,
-    config: &CdcConfig,
-) -> Result<Choice> {
-    let mut choice = Choice {
-        usable: Vec::new(),
-        skipped: Vec::new(),
-    };
-    for table in published {
-        let to_load = state.loaded(&table).is_none();
-        match catalogue::usable(control, &table, prefix, config, to_load).await {
-            Ok(description) => choice.usable.push((table, description)),
-            Err(error) if may_pass(&error) || !state.has_begun() => return Err(error),
-            Err(error) => choice.skipped.push((table, error)),
-        }
-    }
-    if choice.usable.is_empty()
-        && let Some((_, error)) = choice.skipped.pop()
-    {
-        return Err(error);
-    }
-    Ok(choice)
-}
-
 struct Capture<'a> {
     kafka: &'a KafkaConfig,
     address: &'a Address,
@@ -281,8 +129,8 @@ struct Capture<'a> {
     shutdown: CancellationToken,
     tell: &'a (dyn Fn(Progress) + Send + Sync),
     report: Report,
-    /// Whether this session came as far as to read changes.
-    following: bool,
+    /// Whether this session came as far as to write rows or changes.
+    under_way: bool,
     /// By name, tables that cannot be captured and why, as it was said.
     passed_over: BTreeMap<String, String>,
 }
@@ -301,52 +149,71 @@ impl Capture<'_> {
 
     /// From signing in until something ends it.
     async fn session(&mut self) -> Result<End> {
+        let mut state = State::open(&self.config.state)?;
+        let ended = self.session_with(&mut state).await;
+        let settled = state.settle();
+        let end = ended?;
+        settled.map(|()| end)
+    }
+
+    async fn session_with(&mut self, state: &mut State) -> Result<End> {
         let mut control = Connection::connect(self.address).await?;
         catalogue::check_server(&mut control).await?;
         let published = catalogue::published(&mut control, &self.config.publication).await?;
-        let mut state = State::open(&self.config.state)?;
         let prefix = &self.kafka.prefix;
-        let choice = choose(&mut control, published.clone(), &state, prefix, self.config).await?;
-        self.tell_of(&choice.skipped);
+        let mut choice =
+            Choice::of(&mut control, published.clone(), state, prefix, self.config).await?;
         let mut replicating = Connection::replicating(self.address).await?;
-        let source = slot::identify(&mut replicating).await?;
+        let (source, timeline) = slot::identify(&mut replicating).await?;
         let cluster = Cluster::connect(self.kafka)?;
         let seen = cluster.look().await?;
-        let route = route(self.kafka, self.config, source, seen.cluster.clone());
+        let route = Route {
+            source,
+            timeline,
+            slot: self.config.slot.clone(),
+            prefix: prefix.clone(),
+            cluster: seen.cluster.clone(),
+        };
         let found = slot::find(&mut control, &self.config.slot).await?;
-        state.check(&route, found.is_some())?;
+        check(state, &route, found.as_ref(), &mut replicating).await?;
         // A topic that has to be made holds nothing of what was loaded; who is cut off once it is there has to know.
-        let kept: Vec<Published> = choice
-            .usable
-            .iter()
-            .filter(|(_, table)| seen.topics.contains_key(&table.topic))
-            .map(|(published, _)| published.clone())
-            .collect();
-        state.keep(&kept)?;
-        let names = choice.usable.iter().map(|(_, table)| table.topic.clone());
+        state.keep(&choice.with_topics(&seen))?;
         let may_create = self.config.create_topics;
-        topics::ensure_named(&cluster, &seen, names.collect(), may_create).await?;
-        let tables: Vec<Published> = choice.usable.into_iter().map(|(table, _)| table).collect();
+        let mut refused =
+            topics::ensure_named(&cluster, &seen, choice.topics(), may_create).await?;
+        choice.pass_over(|_, table| refused.remove(&table.topic))?;
+        let mut choice = choice.is_something()?;
+        self.tell_of(&choice.skipped);
+        let held = held(&cluster, &seen, &choice, state).await?;
 
         let sink = Sink::connect(self.kafka, state.generation())?;
-        let safe = self
-            .load(
-                &mut control,
-                replicating,
-                found,
-                &tables,
-                &mut state,
-                &route,
-                &sink,
-            )
+        let (snapshot, safe) = self
+            .snapshot(&mut control, replicating, found, &mut choice, state)
             .await?;
+        state.began(&route, safe)?;
+        if let Some(snapshot) = snapshot {
+            let missing = missing(&choice, state);
+            let load = Load {
+                address: self.address,
+                config: self.config,
+                prefix: &self.kafka.prefix,
+                clock: &self.clock,
+                sink: &sink,
+                held: &held,
+                tell: self.tell,
+            };
+            self.under_way = true;
+            self.report.loaded += load.tables(&snapshot, &missing, state).await?;
+        }
         let replication = self.replicate(&mut control).await?;
         metrics::is_connected(&self.config.slot, true);
-        self.following = true;
+        self.under_way = true;
         (self.tell)(Progress::Following);
-        let loaded = tables
+        let loaded: BTreeMap<u32, Lsn> = choice
+            .usable
             .iter()
-            .filter_map(|table| Some((table.oid, state.loaded(table)?)));
+            .filter_map(|(table, _)| Some((table.oid, state.loaded(table)?)))
+            .collect();
         let mut stream = Stream {
             replication,
             control,
@@ -354,9 +221,10 @@ impl Capture<'_> {
             prefix: &self.kafka.prefix,
             clock: &self.clock,
             sink: &sink,
-            loaded: loaded.collect(),
+            state,
+            loaded,
             published,
-            skipped: choice.skipped.into_iter().map(|(table, _)| table).collect(),
+            skipped: choice.skipped,
             safe,
             shutdown: self.shutdown.clone(),
             written: 0,
@@ -366,62 +234,48 @@ impl Capture<'_> {
         ended
     }
 
-    /// Loads the tables that are not loaded yet; the position from which on changes are sent.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a session has found out, used here alone"
-    )]
-    async fn load(
+    /// What the tables that are not loaded yet are loaded from, if there are any, and the position from which on changes
+    /// are sent.
+    async fn snapshot(
         &mut self,
         control: &mut Connection,
         replicating: Connection,
         found: Option<Slot>,
-        tables: &[Published],
-        state: &mut State,
-        route: &Route,
-        sink: &Sink,
-    ) -> Result<Lsn> {
-        let missing: Vec<Published> = tables
-            .iter()
-            .filter(|table| state.loaded(table).is_none())
-            .cloned()
-            .collect();
-        let (snapshot, safe) = match found {
-            None => {
-                let snapshot = slot::create(control, replicating, &self.config.slot).await?;
-                let safe = snapshot.as_of;
-                (Some(snapshot), safe)
-            }
-            Some(slot) if missing.is_empty() => (None, slot.confirmed),
-            Some(slot) => {
-                slot::wait_until_free(control, self.config).await?;
-                let snapshot = slot::export(control, replicating, &self.config.slot).await?;
-                (Some(snapshot), slot.confirmed)
-            }
+        choice: &mut Choice,
+        state: &State,
+    ) -> Result<(Option<Snapshot>, Lsn)> {
+        let Some(slot) = found else {
+            let snapshot = slot::create(control, replicating, &self.config.slot).await?;
+            let safe = snapshot.as_of;
+            return Ok((Some(snapshot), safe));
         };
-        state.began(route)?;
-        if let Some(snapshot) = snapshot {
-            let load = Load {
-                address: self.address,
-                config: self.config,
-                prefix: &self.kafka.prefix,
-                clock: &self.clock,
-                sink,
-                tell: self.tell,
-            };
-            self.report.loaded += load.tables(&snapshot, &missing, state).await?;
+        let missing = missing(choice, state);
+        if missing.is_empty() {
+            return Ok((None, slot.confirmed));
         }
-        Ok(safe)
+        slot::wait_until_free(control, self.config).await?;
+        match slot::export(control, replicating, &self.config.slot).await {
+            Ok(snapshot) => Ok((Some(snapshot), slot.confirmed)),
+            // Tables that are captured already need no other slot.
+            Err(error) if !may_pass(&error) && missing.len() < choice.usable.len() => {
+                choice.pass_over(|table, _| {
+                    missing.contains(table).then(|| not_loaded(table, &error))
+                })?;
+                self.tell_of(&choice.skipped);
+                Ok((None, slot.confirmed))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Says once which tables are passed over, and which no longer.
-    fn tell_of(&mut self, skipped: &[(Published, Error)]) {
+    fn tell_of(&mut self, skipped: &[Skipped]) {
         metrics::skips(&self.config.slot, skipped.len());
         let now: BTreeMap<String, String> = skipped
             .iter()
-            .map(|(table, error)| (table.name(), error.to_string()))
+            .map(|skipped| (skipped.table.name(), skipped.error.to_string()))
             .collect();
-        for (table, error) in skipped {
+        for Skipped { table, error, .. } in skipped {
             let name = table.name();
             if self.passed_over.get(&name) != now.get(&name) {
                 let hint = error.hint_text();
@@ -454,4 +308,68 @@ impl Capture<'_> {
                 _ => error,
             })
     }
+}
+
+/// Refuses to go on from another place than the one that was reached.
+pub(super) async fn check(
+    state: &State,
+    route: &Route,
+    slot: Option<&Slot>,
+    replicating: &mut Connection,
+) -> Result<()> {
+    state.check(route, slot.is_some())?;
+    if let Some(left) = state.left_timeline(route.timeline) {
+        let history = slot::history(replicating, route.timeline).await?;
+        state.check_history(left, &history)?;
+        info!(
+            timeline = route.timeline,
+            "the server failed over to one that has every change captured so far"
+        );
+    }
+    slot.map_or(Ok(()), |slot| state.check_position(slot))
+}
+
+/// Those that are not loaded yet.
+fn missing(choice: &Choice, state: &State) -> Vec<Published> {
+    let tables = choice.usable.iter().map(|(published, _)| published);
+    tables
+        .filter(|table| state.loaded(table).is_none())
+        .cloned()
+        .collect()
+}
+
+/// The topics of tables to load that somebody has written to before: rows may be gone whose deletes are in no topic.
+async fn held(
+    cluster: &Cluster,
+    seen: &Seen,
+    choice: &Choice,
+    state: &State,
+) -> Result<BTreeSet<String>> {
+    let topics = choice
+        .usable
+        .iter()
+        .filter(|(published, _)| state.loaded(published).is_none())
+        .filter_map(|(_, table)| {
+            let shape = seen.topics.get(&table.topic)?;
+            Some((table.topic.clone(), shape.partitions))
+        });
+    cluster.written(topics.collect()).await
+}
+
+fn not_loaded(table: &Published, error: &Error) -> Error {
+    let cause =
+        std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    let message = format!(
+        "there is no snapshot to load \"{}\" from{cause}",
+        table.name()
+    );
+    let skipped = Error::new(error.kind(), message);
+    match error.hint_text() {
+        Some(hint) => skipped.hint(hint),
+        None => skipped,
+    }
+}
+
+pub(super) fn seconds(clock: &Clock) -> u64 {
+    u64::try_from(clock().timestamp()).unwrap_or(0)
 }

@@ -19,6 +19,8 @@ pub(super) struct Published {
     pub(super) filter: Option<String>,
     /// The only columns that are published.
     columns: Option<Vec<String>>,
+    /// Whether those are all of the table.
+    has_all: bool,
 }
 
 impl Published {
@@ -34,7 +36,26 @@ impl Published {
             table: table.to_owned(),
             filter: None,
             columns: None,
+            has_all: true,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn filtered(oid: u32, schema: &str, table: &str, filter: &str) -> Self {
+        Self {
+            filter: Some(filter.to_owned()),
+            ..Self::named(oid, schema, table)
+        }
+    }
+
+    /// A fingerprint of which rows and columns are published. A column that is added to a table of which all are changes
+    /// nothing: the log has its values from then on.
+    pub(super) fn part(&self) -> u32 {
+        let columns = self.columns.as_deref().filter(|_| !self.has_all);
+        let columns =
+            columns.map_or_else(String::new, |columns| columns.join(&SEPARATOR.to_string()));
+        let filter = self.filter.as_deref().unwrap_or_default();
+        crc32c::crc32c(format!("{columns}{SEPARATOR}{SEPARATOR}{filter}").as_bytes())
     }
 
     /// Its name in SQL.
@@ -102,9 +123,11 @@ pub(super) async fn published(
             )));
     }
     let lists = if version_of(connection).await? >= COLUMN_LISTS_FROM {
-        "array_to_string(p.attnames, E'\\x01'), p.rowfilter"
+        "array_to_string(p.attnames, E'\\x01'), p.rowfilter, (
+            SELECT bool_and(a.attname = ANY (p.attnames)) FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')"
     } else {
-        "NULL, NULL"
+        "NULL, NULL, true"
     };
     let sql = format!(
         "SELECT c.oid, p.schemaname, p.tablename, {lists} FROM pg_publication_tables p
@@ -130,13 +153,15 @@ pub(super) async fn published(
 }
 
 fn table(row: Row) -> Option<Published> {
-    let [oid, schema, table, columns, filter] = <[Option<String>; 5]>::try_from(row).ok()?;
+    let [oid, schema, table, columns, filter, has_all] =
+        <[Option<String>; 6]>::try_from(row).ok()?;
     Some(Published {
         oid: oid?.parse().ok()?,
         schema: schema?,
         table: table?,
         columns: columns.map(|columns| columns.split(SEPARATOR).map(str::to_owned).collect()),
         filter,
+        has_all: has_all.as_deref() == Some("t"),
     })
 }
 
@@ -190,6 +215,26 @@ pub(super) async fn current(
         columns: columns.filter(is_published).collect(),
     };
     description::describe(connection, relation, prefix, config).await
+}
+
+/// About how much there is of a table; below 0 where PostgreSQL has not counted its rows yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) rows: i64,
+    pub(super) bytes: i64,
+}
+
+pub(super) async fn size(connection: &mut Connection, published: &Published) -> Result<Size> {
+    let sql = format!(
+        "SELECT reltuples::bigint, pg_table_size(oid) FROM pg_class WHERE oid = {}",
+        published.oid
+    );
+    let row = connection.query(&sql).await?.pop().unwrap_or_default();
+    let field = |at: usize| row.get(at).and_then(Option::as_deref)?.parse().ok();
+    Ok(Size {
+        rows: field(0).unwrap_or(-1),
+        bytes: field(1).unwrap_or(-1),
+    })
 }
 
 /// Refuses a table whose deletes would not say which row is gone.

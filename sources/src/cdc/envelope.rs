@@ -57,6 +57,17 @@ impl Writer {
         }
     }
 
+    /// The key of what is about no row. A compacted topic takes no message without one, so it is JSON's null, which a
+    /// consumer reads as none; the last truncate of a table is all that compaction leaves of them.
+    pub(super) fn write_no_key(&mut self, table: &Table) {
+        self.key.clear();
+        self.key
+            .extend_from_slice(match table.key_wrapping.is_empty() {
+                true => b"null",
+                false => br#"{"schema":null,"payload":null}"#,
+            });
+    }
+
     /// The key as headers have it, never with a schema.
     pub(super) fn bare_key(mut self, table: &Table, tuple: &Tuple) -> Vec<u8> {
         self.append_key(table, tuple);

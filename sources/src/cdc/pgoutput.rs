@@ -10,6 +10,8 @@ use crate::postgres::Lsn;
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
     Begin {
+        /// Of the commit's record: above every change of the transaction.
+        commit: Lsn,
         /// Microseconds since 1970.
         committed_us: i64,
         transaction: u32,
@@ -98,13 +100,11 @@ struct Reader(Bytes);
 impl Reader {
     fn message(&mut self) -> Option<Message> {
         Some(match self.byte()? {
-            b'B' => {
-                self.long()?;
-                Message::Begin {
-                    committed_us: self.long()?.saturating_add(EPOCH_2000_US),
-                    transaction: self.int()?,
-                }
-            }
+            b'B' => Message::Begin {
+                commit: Lsn(self.long()?.cast_unsigned()),
+                committed_us: self.long()?.saturating_add(EPOCH_2000_US),
+                transaction: self.int()?,
+            },
             b'C' => {
                 self.byte()?;
                 self.long()?;

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::traces::Publish;
 use crate::postgres::Lsn;
-use crate::publisher::not_delivered;
+use crate::publisher::{not_delivered, too_large, too_large_for_brokers};
 
 /// Writes messages to Kafka, and knows up to which position all of them are acknowledged.
 pub(super) struct Sink {
@@ -23,7 +23,7 @@ pub(super) struct Sink {
 /// A message to send.
 pub(super) struct Outgoing<'a> {
     pub(super) topic: &'a str,
-    pub(super) key: Option<&'a [u8]>,
+    pub(super) key: &'a [u8],
     pub(super) value: Option<&'a [u8]>,
     pub(super) header: Option<(&'static str, &'a [u8])>,
 }
@@ -46,10 +46,8 @@ impl Sink {
     pub(super) fn try_send(&self, message: &Outgoing<'_>) -> Result<bool> {
         let deliveries = self.producer.context();
         let group = deliveries.begin()?;
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(message.topic, group);
-        if let Some(key) = message.key {
-            record = record.key(key);
-        }
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(message.topic, group).key(message.key);
         if let Some(value) = message.value {
             record = record.payload(value);
         }
@@ -75,7 +73,11 @@ impl Sink {
             }
             Err((error, _)) => {
                 deliveries.take_back(group);
-                Err(not_delivered(message.topic, error))
+                let bytes = message.key.len() + message.value.map_or(0, <[u8]>::len);
+                Err(match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => too_large(message.topic, bytes),
+                    _ => not_delivered(message.topic, error),
+                })
             }
         }
     }
@@ -149,7 +151,25 @@ struct Groups {
     groups: VecDeque<Group>,
     /// The number of the first of them.
     first: usize,
-    failed: Option<(String, KafkaError)>,
+    failed: Option<Failed>,
+}
+
+/// A message that the brokers did not take.
+struct Failed {
+    topic: String,
+    bytes: usize,
+    error: KafkaError,
+}
+
+impl Failed {
+    fn explained(&self) -> Error {
+        match self.error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                too_large_for_brokers(&self.topic, self.bytes, self.error.clone())
+            }
+            _ => not_delivered(&self.topic, self.error.clone()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -173,8 +193,8 @@ impl Groups {
 impl Deliveries {
     fn begin(&self) -> Result<usize> {
         let mut state = self.shared.state.lock();
-        if let Some((topic, error)) = &state.failed {
-            return Err(not_delivered(topic, error.clone()));
+        if let Some(failed) = &state.failed {
+            return Err(failed.explained());
         }
         if state
             .groups
@@ -190,7 +210,7 @@ impl Deliveries {
         Ok(state.first + state.groups.len() - 1)
     }
 
-    fn done(&self, group: usize, failed: Option<(String, KafkaError)>) {
+    fn done(&self, group: usize, failed: Option<Failed>) {
         let mut state = self.shared.state.lock();
         state.failed = state.failed.take().or(failed);
         state.count_off(group);
@@ -218,8 +238,8 @@ impl Deliveries {
 
     fn safe(&self) -> Result<Option<Lsn>> {
         let mut state = self.shared.state.lock();
-        if let Some((topic, error)) = &state.failed {
-            return Err(not_delivered(topic, error.clone()));
+        if let Some(failed) = &state.failed {
+            return Err(failed.explained());
         }
         let mut safe = None;
         while let Some(Group {
@@ -255,10 +275,11 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, group: usize) {
-        let failed = result
-            .as_ref()
-            .err()
-            .map(|(error, message)| (message.topic().to_owned(), error.clone()));
+        let failed = result.as_ref().err().map(|(error, message)| Failed {
+            topic: message.topic().to_owned(),
+            bytes: message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len),
+            error: error.clone(),
+        });
         self.done(group, failed);
     }
 }
@@ -298,7 +319,7 @@ mod tests {
         let value = vec![b'x'; 1 << 20];
         let message = Outgoing {
             topic: "t",
-            key: None,
+            key: b"k",
             value: Some(&value),
             header: None,
         };
@@ -320,9 +341,19 @@ mod tests {
         let deliveries = Deliveries::default();
         let group = deliveries.begin().expect("ok");
         deliveries.reach(Lsn(10));
-        let failure = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
-        deliveries.done(group, Some(("t".to_owned(), failure)));
+        let failure = |code| Failed {
+            topic: "t".to_owned(),
+            bytes: 70_000,
+            error: KafkaError::MessageProduction(code),
+        };
+        deliveries.done(group, Some(failure(RDKafkaErrorCode::MessageTimedOut)));
         let error = deliveries.safe().expect_err("lost");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let error = failure(RDKafkaErrorCode::MessageSizeTooLarge).explained();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        assert!(
+            error.to_string().contains("70000 bytes into \"t\""),
+            "{error}"
+        );
     }
 }

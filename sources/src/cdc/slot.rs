@@ -15,6 +15,16 @@ pub(super) struct Slot {
     active: bool,
 }
 
+#[cfg(test)]
+impl Slot {
+    pub(super) fn standing_at(confirmed: Lsn) -> Self {
+        Self {
+            confirmed,
+            active: false,
+        }
+    }
+}
+
 /// Rows as of one position, for as long as the connection that exported them is left alone.
 pub(super) struct Snapshot {
     /// Holds the snapshot open.
@@ -37,15 +47,46 @@ const UNHURRIED: [(&str, &str); 4] = [
     ("transaction_timeout", "0"),
 ];
 
-/// Which server, and which database of it.
-pub(super) async fn identify(replicating: &mut Connection) -> Result<String> {
+/// A stretch of a server's history, up to where another one began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timeline {
+    pub(super) id: u32,
+    pub(super) end: Lsn,
+}
+
+/// Which server and which database of it, and the timeline that it is on.
+pub(super) async fn identify(replicating: &mut Connection) -> Result<(String, u32)> {
     let row: Row = replicating
         .query("IDENTIFY_SYSTEM")
         .await?
         .pop()
         .unwrap_or_default();
     let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-    Ok(format!("{}/{}", field(0), field(3)))
+    Ok((
+        format!("{}/{}", field(0), field(3)),
+        field(1).parse().unwrap_or(0),
+    ))
+}
+
+/// The timelines before that one.
+pub(super) async fn history(replicating: &mut Connection, timeline: u32) -> Result<Vec<Timeline>> {
+    // The first one has no file.
+    if timeline <= 1 {
+        return Ok(Vec::new());
+    }
+    let sql = format!("TIMELINE_HISTORY {timeline}");
+    let row = replicating.query(&sql).await?.pop().unwrap_or_default();
+    let text = row.into_iter().nth(1).flatten().unwrap_or_default();
+    Ok(text.lines().filter_map(stretch).collect())
+}
+
+/// A line of a history: `1	0/3000148	reason`.
+fn stretch(line: &str) -> Option<Timeline> {
+    let mut fields = line.split_whitespace();
+    Some(Timeline {
+        id: fields.next()?.parse().ok()?,
+        end: fields.next()?.parse().ok()?,
+    })
 }
 
 /// The slot, where there is one that can be used.

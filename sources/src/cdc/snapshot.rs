@@ -1,8 +1,10 @@
 //! The rows that are there before changes are read.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use changes::{Clock, Op, Result};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::capture::Progress;
 use super::catalogue::{self, Published};
@@ -23,6 +25,8 @@ pub(super) struct Load<'a> {
     pub(super) prefix: &'a str,
     pub(super) clock: &'a Clock,
     pub(super) sink: &'a Sink,
+    /// Topics that somebody has written to before.
+    pub(super) held: &'a BTreeSet<String>,
     pub(super) tell: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -59,6 +63,7 @@ impl Load<'_> {
         for (at, published) in tables.iter().enumerate() {
             let table =
                 catalogue::current(&mut connection, published, self.prefix, self.config).await?;
+            say_size(&mut connection, published, state).await?;
             let rows = Rows {
                 load: self,
                 table: &table,
@@ -67,7 +72,7 @@ impl Load<'_> {
                 is_first: at == 0,
                 is_last: at + 1 == tables.len(),
             };
-            if state.is_stale(&published.name()) {
+            if state.is_stale(&published.name()) || self.held.contains(&table.topic) {
                 rows.forget_those_before().await?;
             }
             let count = rows.send(&mut connection, published).await?;
@@ -78,6 +83,22 @@ impl Load<'_> {
         }
         Ok(all)
     }
+}
+
+/// Says how large a table is that is about to be loaded, the louder where others wait for it.
+async fn say_size(connection: &mut Connection, published: &Published, state: &State) -> Result<()> {
+    let size = catalogue::size(connection, published).await?;
+    let (table, rows, bytes) = (published.name(), size.rows, size.bytes);
+    match state.is_loaded() {
+        true => warn!(
+            table,
+            rows_about = rows,
+            bytes,
+            "loading a table: the changes of all others wait meanwhile"
+        ),
+        false => info!(table, rows_about = rows, bytes, "loading a table"),
+    }
+    Ok(())
 }
 
 struct Rows<'a> {
@@ -126,7 +147,7 @@ impl Rows<'_> {
                     after: Some(Image::Whole(&tuple)),
                 };
                 self.write(&mut writer, &change, marker, self.below);
-                self.deliver(&writer, true).await?;
+                self.deliver(&writer).await?;
                 count += 1;
                 if count % WORD_EVERY == 0 {
                     self.tell(count);
@@ -154,8 +175,9 @@ impl Rows<'_> {
             after: None,
         };
         let before = Lsn(self.below.0.saturating_sub(1));
+        writer.write_no_key(self.table);
         self.write(&mut writer, &change, "true", before);
-        self.deliver(&writer, false).await
+        self.deliver(&writer).await
     }
 
     fn write(&self, writer: &mut Writer, change: &Change<'_>, marker: &'static str, at: Lsn) {
@@ -170,10 +192,10 @@ impl Rows<'_> {
         writer.write_value(self.table, change, &origin, now);
     }
 
-    async fn deliver(&self, writer: &Writer, keyed: bool) -> Result<()> {
+    async fn deliver(&self, writer: &Writer) -> Result<()> {
         let message = Outgoing {
             topic: &self.table.topic,
-            key: keyed.then_some(writer.key.as_slice()),
+            key: &writer.key,
             value: Some(&writer.value),
             header: None,
         };

@@ -7,6 +7,7 @@ use disk::File;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Published;
+use super::slot::{Slot, Timeline};
 use crate::postgres::Lsn;
 
 /// What a slot cannot say, in a file that survives a power cut.
@@ -14,6 +15,8 @@ use crate::postgres::Lsn;
 pub(super) struct State {
     path: PathBuf,
     kept: Kept,
+    /// What `reached` could be at least.
+    highest: u64,
 }
 
 /// Between what and what changes are carried.
@@ -21,6 +24,8 @@ pub(super) struct State {
 pub(super) struct Route {
     /// `system_identifier` of the server, and the database: another one has other positions.
     pub(super) source: String,
+    /// Of the server's history; a server that takes over begins another one.
+    pub(super) timeline: u32,
     pub(super) slot: String,
     /// First part of the topics' names.
     pub(super) prefix: String,
@@ -39,6 +44,11 @@ struct Kept {
     #[serde(default)]
     cluster: Option<String>,
     generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeline: Option<u32>,
+    /// Nothing beyond it was written to Kafka, or acknowledged to PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reached: Option<u64>,
     /// By `schema.table`: the position as of which it is loaded.
     tables: BTreeMap<String, Loaded>,
 }
@@ -49,10 +59,18 @@ struct Loaded {
     /// Another table of that name has another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oid: Option<u32>,
+    /// What of it was published; another part of its rows or columns is loaded anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<u32>,
     /// It was not captured for a while since: changes may have been missed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     left: bool,
 }
+
+/// How far `reached` is raised at once, so that it is not written for each change: about a segment of the log.
+const STEP: u64 = 16 << 20;
+const AGAIN: &str =
+    "sportlake cdc --new-generation loads every table again, above everything written before";
 
 /// Keeps every other capture away from the state for as long as it lives.
 pub(super) struct Held {
@@ -92,6 +110,7 @@ impl State {
         };
         Ok(Self {
             path: path.to_owned(),
+            highest: kept.reached.unwrap_or(0),
             kept,
         })
     }
@@ -112,6 +131,7 @@ impl State {
                 generation: last.saturating_add(1).max(at_least),
                 ..Kept::default()
             },
+            highest: 0,
         }
     }
 
@@ -129,7 +149,7 @@ impl State {
         let differs = |known: &Option<String>, now: &str| {
             known.as_ref().filter(|known| *known != now).cloned()
         };
-        let again = "sportlake cdc --new-generation loads every table again, above everything written before";
+        let again = AGAIN;
         if differs(&self.kept.source, &route.source).is_some() {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -181,8 +201,73 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn began(&mut self, route: &Route) -> Result<()> {
+    /// Refuses a slot that is further than it was moved from here: what lies between was never seen.
+    pub(super) fn check_position(&self, slot: &Slot) -> Result<()> {
+        let reached = self.kept.reached.map(Lsn);
+        let (Some(name), Some(reached)) = (&self.kept.slot, reached) else {
+            return Ok(());
+        };
+        if slot.confirmed <= reached {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "slot \"{name}\" stands at {}, and what was captured ends at {reached}: somebody made it anew or moved it, \
+                 or the server failed over",
+                slot.confirmed
+            ),
+        )
+        .hint(format!("Changes may be missing: {AGAIN}.")))
+    }
+
+    /// The timeline that was captured so far, where the server is on another one by now.
+    pub(super) fn left_timeline(&self, now: u32) -> Option<u32> {
+        self.kept.timeline.filter(|known| *known != now)
+    }
+
+    /// Refuses a server that went another way before the position that was reached.
+    pub(super) fn check_history(&self, left: u32, history: &[Timeline]) -> Result<()> {
+        let end = history.iter().find(|timeline| timeline.id == left);
+        let reached = self.kept.reached.unwrap_or(u64::MAX);
+        if end.is_some_and(|timeline| timeline.end.0 >= reached) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            "the server failed over, or was restored, to a state that may lack changes captured so far",
+        )
+        .hint(format!("Topics and tables may differ: {AGAIN}.")))
+    }
+
+    /// To be called before anything of that position is written or acknowledged.
+    pub(super) fn reach(&mut self, position: Lsn) -> Result<()> {
+        self.highest = self.highest.max(position.0);
+        if self
+            .kept
+            .reached
+            .is_some_and(|reached| position.0 <= reached)
+        {
+            return Ok(());
+        }
+        self.kept.reached = Some(position.0.saturating_add(STEP));
+        self.save()
+    }
+
+    /// Takes back what was raised and not needed.
+    pub(super) fn settle(&mut self) -> Result<()> {
         let before = self.kept.clone();
+        if self.kept.reached.is_some() {
+            self.kept.reached = Some(self.highest);
+        }
+        self.save_unless(&before)
+    }
+
+    pub(super) fn began(&mut self, route: &Route, safe: Lsn) -> Result<()> {
+        let before = self.kept.clone();
+        self.highest = self.highest.max(safe.0);
+        self.kept.reached = self.kept.reached.max(Some(safe.0));
+        self.kept.timeline = Some(route.timeline);
         let route = route.clone();
         self.kept.source = Some(route.source);
         self.kept.slot = Some(route.slot);
@@ -194,7 +279,12 @@ impl State {
     /// As of which position a table is loaded.
     pub(super) fn loaded(&self, table: &Published) -> Option<Lsn> {
         let loaded = self.kept.tables.get(&table.name())?;
-        (!loaded.left && loaded.is(table.oid)).then_some(Lsn(loaded.as_of))
+        (!loaded.left && loaded.is(table)).then_some(Lsn(loaded.as_of))
+    }
+
+    /// Whether any table is loaded and has changes to follow.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.kept.tables.values().any(|loaded| !loaded.left)
     }
 
     /// Whether the topic of a table to load may hold rows that are gone, and whose deletes are in no log.
@@ -206,8 +296,11 @@ impl State {
         let loaded = Loaded {
             as_of: as_of.0,
             oid: Some(table.oid),
+            part: Some(table.part()),
             left: false,
         };
+        self.highest = self.highest.max(as_of.0);
+        self.kept.reached = self.kept.reached.max(Some(as_of.0));
         self.kept.tables.insert(table.name(), loaded);
         self.save()
     }
@@ -218,7 +311,10 @@ impl State {
         for (name, loaded) in &mut self.kept.tables {
             let table = captured.iter().find(|table| table.name() == *name);
             match table {
-                Some(table) if loaded.is(table.oid) => loaded.oid = Some(table.oid),
+                Some(table) if loaded.is(table) => {
+                    loaded.oid = Some(table.oid);
+                    loaded.part = Some(table.part());
+                }
                 _ => loaded.left = true,
             }
         }
@@ -242,9 +338,10 @@ impl State {
 }
 
 impl Loaded {
-    /// An older file does not say which table it was.
-    fn is(&self, oid: u32) -> bool {
-        self.oid.is_none_or(|known| known == oid)
+    /// An older file does not say which table it was, or which part of it.
+    fn is(&self, table: &Published) -> bool {
+        let is = |known: Option<u32>, now| known.is_none_or(|known| known == now);
+        is(self.oid, table.oid) && is(self.part, table.part())
     }
 }
 
@@ -274,6 +371,7 @@ mod tests {
     fn route() -> Route {
         Route {
             source: "7/db".to_owned(),
+            timeline: 1,
             slot: "slot".to_owned(),
             prefix: "shop".to_owned(),
             cluster: Some("a".to_owned()),
@@ -284,7 +382,7 @@ mod tests {
         let mut state = State::open(&folder.join("deep").join("cdc.json")).expect("none yet");
         assert!(!state.has_begun());
         state.check(&route(), false).expect("nothing known");
-        state.began(&route()).expect("kept");
+        state.began(&route(), Lsn(5)).expect("kept");
         State::open(&folder.join("deep").join("cdc.json")).expect("there")
     }
 
@@ -298,6 +396,11 @@ mod tests {
         assert_eq!(state.loaded(&table(6)), None);
         state.keep(&[table(5)]).expect("kept");
         assert_eq!(state.loaded(&table(5)), Some(Lsn(9)));
+        let part = Published::filtered(5, "public", "a", "(id > 3)");
+        assert_eq!(state.loaded(&part), None, "other rows are published");
+        state.keep(&[part]).expect("kept");
+        assert_eq!(state.loaded(&table(5)), None);
+        state.load(&table(5), Lsn(9)).expect("kept");
         state.keep(&[table(6)]).expect("kept");
         assert_eq!(state.loaded(&table(5)), None);
         assert!(state.is_stale("public.a") && !state.is_stale("public.b"));
@@ -314,7 +417,7 @@ mod tests {
         state
             .keep(&[Published::named(5, "public", "a")])
             .expect("kept");
-        state.began(&route()).expect("kept");
+        state.began(&route(), Lsn(5)).expect("kept");
         let state = State::open(&path).expect("valid");
         assert_eq!(state.loaded(&Published::named(6, "public", "a")), None);
         let elsewhere = Route {
@@ -372,6 +475,55 @@ mod tests {
             assert!(error.to_string().contains(named), "{error}");
             let hint = error.hint_text().expect("a hint");
             assert!(hint.contains("--new-generation"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_further_than_was_written_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = begun(folder.path());
+        let at = |position| Slot::standing_at(Lsn(position));
+        state.check_position(&at(5)).expect("where it began");
+        state.check_position(&at(6)).expect_err("further");
+        state.reach(Lsn(100)).expect("kept");
+        let path = folder.path().join("deep").join("cdc.json");
+        let crashed = State::open(&path).expect("there");
+        crashed
+            .check_position(&at(100))
+            .expect("said before it was written");
+        crashed
+            .check_position(&at(101 + STEP))
+            .expect_err("further than any step");
+        state.settle().expect("kept");
+        let stopped = State::open(&path).expect("there");
+        stopped.check_position(&at(100)).expect("where it ended");
+        stopped.check_position(&at(101)).expect_err("further");
+    }
+
+    #[test]
+    fn another_timeline_must_hold_what_was_reached() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = begun(folder.path());
+        state.reach(Lsn(100)).expect("kept");
+        state.settle().expect("kept");
+        assert_eq!(state.left_timeline(1), None);
+        assert_eq!(state.left_timeline(3), Some(1));
+        let history = |end| {
+            [
+                Timeline {
+                    id: 1,
+                    end: Lsn(end),
+                },
+                Timeline {
+                    id: 2,
+                    end: Lsn(900),
+                },
+            ]
+        };
+        state.check_history(1, &history(100)).expect("it has all");
+        for lacking in [&history(99)[..], &history(100)[1..]] {
+            let error = state.check_history(1, lacking).expect_err("it may not");
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
         }
     }
 

@@ -10,12 +10,14 @@ use tracing::warn;
 
 use super::capture::may_pass;
 use super::catalogue::{self, Published};
+use super::choice::Skipped;
 use super::config::CdcConfig;
 use super::envelope::{Change, Image, Origin, Writer};
-use super::pgoutput::{Message, Old, Relation, Tuple};
+use super::pgoutput::{Field, Message, Old, Relation, Tuple};
 use super::sink::{Outgoing, Sink};
+use super::state::State;
 use super::table::Table;
-use super::{description, metrics, slot};
+use super::{description, metrics};
 use crate::postgres::{Connection, Lsn, Replication, Update};
 
 /// Why a stream ended, other than by an error.
@@ -35,10 +37,11 @@ pub(super) struct Stream<'a> {
     pub(super) prefix: &'a str,
     pub(super) clock: &'a Clock,
     pub(super) sink: &'a Sink,
+    pub(super) state: &'a mut State,
     /// The publication as it was when the session began.
     pub(super) published: Vec<Published>,
     /// Those of it that cannot be captured as they are.
-    pub(super) skipped: Vec<Published>,
+    pub(super) skipped: Vec<Skipped>,
     /// By oid, the position as of which a table is loaded.
     pub(super) loaded: BTreeMap<u32, Lsn>,
     /// Everything before it is acknowledged to PostgreSQL.
@@ -55,6 +58,10 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 const BURST: u32 = 256;
 /// How long a shutdown waits for Kafka.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long the state may say that more was reached than was, while nothing is on its way.
+const SETTLE_EVERY: Duration = Duration::from_secs(60);
+/// Looks at the publication before a table is tried again that nothing tells to be mended.
+const TRY_AGAIN: u64 = 30;
 
 struct Known {
     table: Table,
@@ -76,8 +83,10 @@ struct Position {
     after_commit: Lsn,
     writer: Writer,
     events: HashMap<u32, u64>,
+    began: Instant,
     said: Instant,
     looked: Instant,
+    settled: Instant,
 }
 
 impl Stream<'_> {
@@ -88,8 +97,10 @@ impl Stream<'_> {
             after_commit: self.safe,
             writer: Writer::default(),
             events: HashMap::new(),
+            began: Instant::now(),
             said: Instant::now(),
             looked: Instant::now(),
+            settled: Instant::now(),
         };
         let mut ticker = tokio::time::interval(WORD_EVERY);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -133,16 +144,25 @@ impl Stream<'_> {
     /// What Kafka acknowledges in time, PostgreSQL need not send again.
     async fn stop(&mut self) -> Result<End> {
         if let Ok(Ok(Some(safe))) = tokio::time::timeout(GRACE, self.sink.drain()).await {
-            self.safe = self.safe.max(safe);
+            self.is_safe(safe)?;
         }
         self.replication.acknowledge(self.safe).await?;
         Ok(End::Stopped)
     }
 
+    /// Everything before the position is acknowledged by Kafka, or was nothing of ours.
+    fn is_safe(&mut self, position: Lsn) -> Result<()> {
+        if position > self.safe {
+            self.state.reach(position)?;
+            self.safe = position;
+        }
+        Ok(())
+    }
+
     async fn tick(&mut self, position: &mut Position) -> Result<Option<End>> {
         let moved = self.sink.safe()?;
         if let Some(safe) = moved {
-            self.safe = self.safe.max(safe);
+            self.is_safe(safe)?;
         }
         if moved.is_some() || position.said.elapsed() > SIGN_OF_LIFE {
             self.say(position).await?;
@@ -153,22 +173,36 @@ impl Stream<'_> {
             }
         }
         if position.transaction.is_none()
+            && self.sink.is_idle()
+            && position.settled.elapsed() > SETTLE_EVERY
+        {
+            position.settled = Instant::now();
+            self.state.settle()?;
+        }
+        if position.transaction.is_none()
             && position.looked.elapsed() > Duration::from_secs(self.config.look_seconds)
         {
             position.looked = Instant::now();
-            slot::observe(&mut self.control, &self.config.slot).await?;
             let published =
                 catalogue::published(&mut self.control, &self.config.publication).await?;
-            if published != self.published || self.is_one_mended().await? {
+            if published != self.published
+                || self.is_time_to_try_again(position)
+                || self.is_one_mended().await?
+            {
                 return Ok(Some(End::TablesChanged));
             }
         }
         Ok(None)
     }
 
+    fn is_time_to_try_again(&self, position: &Position) -> bool {
+        let pause = Duration::from_secs(self.config.look_seconds.saturating_mul(TRY_AGAIN));
+        position.began.elapsed() > pause && self.skipped.iter().any(|skipped| !skipped.is_told)
+    }
+
     /// Whether a table that was passed over can be captured now.
     async fn is_one_mended(&mut self) -> Result<bool> {
-        for table in &self.skipped {
+        for Skipped { table, .. } in self.skipped.iter().filter(|skipped| skipped.is_told) {
             let to_load = true;
             match catalogue::usable(&mut self.control, table, self.prefix, self.config, to_load)
                 .await
@@ -191,10 +225,8 @@ impl Stream<'_> {
             Update::KeepAlive { end, answer } => {
                 // Nothing of ours is in what was passed over, so that an idle slot keeps no log.
                 if position.transaction.is_none() && self.sink.is_idle() {
-                    if let Some(safe) = self.sink.safe()? {
-                        self.safe = self.safe.max(safe);
-                    }
-                    self.safe = self.safe.max(end);
+                    let safe = self.sink.safe()?;
+                    self.is_safe(safe.map_or(end, |safe| safe.max(end)))?;
                 }
                 if answer {
                     self.say(position).await?;
@@ -205,9 +237,11 @@ impl Stream<'_> {
         };
         match Message::decode(data)? {
             Message::Begin {
+                commit,
                 committed_us,
                 transaction,
             } => {
+                self.state.reach(commit)?;
                 position.transaction = Some(Transaction {
                     committed_us,
                     id: transaction,
@@ -259,7 +293,7 @@ impl Stream<'_> {
                     Err(error) => return self.unusable(id, error).await,
                 }
             }
-            None if self.skipped.iter().any(|table| table.oid == id) => None,
+            None if self.skipped.iter().any(|skipped| skipped.table.oid == id) => None,
             None => {
                 let published =
                     catalogue::published(&mut self.control, &self.config.publication).await?;
@@ -313,6 +347,8 @@ impl Stream<'_> {
         let Some(known) = position.relations.get(&relation).ok_or_else(unannounced)? else {
             return Ok(());
         };
+        let filled = old.and_then(|old| with_key_of(&old.tuple, new, &known.table.key));
+        let new = filled.as_ref().unwrap_or(new);
         let whole = old.filter(|old| old.whole).map(|old| &old.tuple);
         let has_moved = |old: &&Old| {
             known
@@ -407,12 +443,13 @@ impl Stream<'_> {
             &origin,
             (self.clock)().timestamp_micros(),
         );
-        if let Some(key) = key {
-            writer.write_key(&known.table, key);
+        match key {
+            Some(key) => writer.write_key(&known.table, key),
+            None => writer.write_no_key(&known.table),
         }
         let message = Outgoing {
             topic: &known.table.topic,
-            key: key.is_some().then_some(writer.key.as_slice()),
+            key: &writer.key,
             value: Some(&writer.value),
             header,
         };
@@ -456,6 +493,18 @@ async fn send(
         }
     }
     Ok(())
+}
+
+/// The new row with the parts of its key that the log has under the old one alone: they are large, and stayed.
+fn with_key_of(old: &Tuple, new: &Tuple, key: &[usize]) -> Option<Tuple> {
+    let is_left = |at: &&usize| new.get(**at) == Some(&Field::Unchanged);
+    let mut filled: Option<Tuple> = None;
+    for at in key.iter().filter(is_left) {
+        if let Some(Field::Text(text)) = old.get(*at) {
+            filled.get_or_insert_with(|| new.clone())[*at] = Field::Text(text.clone());
+        }
+    }
+    filled
 }
 
 fn before(old: &Old) -> Image<'_> {

@@ -111,7 +111,7 @@ impl Table {
         database: &str,
         schemas: bool,
     ) -> Self {
-        let topic = format!("{prefix}.{}.{}", relation.schema, relation.table);
+        let topic = topic(prefix, &relation.schema, &relation.table);
         let (mut key_wrapping, mut value_wrapping) = (String::new(), String::new());
         if schemas {
             let fields: Vec<Value> = key.iter().map(|at| columns[*at].schema()).collect();
@@ -143,6 +143,18 @@ impl Table {
     pub(super) fn name(&self) -> String {
         format!("{}.{}", self.relation.schema, self.relation.table)
     }
+}
+
+/// The topic of a table. What Kafka does not allow in a name is written as Debezium writes it, which counts as Java does.
+fn topic(prefix: &str, schema: &str, table: &str) -> String {
+    let mut topic = String::new();
+    for character in format!("{prefix}.{schema}.{table}").chars() {
+        match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => topic.push(character),
+            other => topic.push_str(&"_".repeat(other.len_utf16())),
+        }
+    }
+    topic
 }
 
 fn wrapping(schema: &Value) -> String {
@@ -205,4 +217,15 @@ fn envelope_schema(topic: &str, columns: &[Column]) -> Value {
         ],
         "optional": false, "name": format!("{topic}.Envelope"), "version": 2,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_has_what_kafka_allows() {
+        assert_eq!(topic("p", "public", "a-b.c_1"), "p.public.a-b.c_1");
+        assert_eq!(topic("p", "Été", "lignes $😀"), "p._t_.lignes____");
+    }
 }

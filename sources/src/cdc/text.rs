@@ -30,7 +30,8 @@ pub(super) fn write(kind: &Kind, text: &str, out: &mut Vec<u8>) -> Option<()> {
         Kind::TimeWithZone => string(&time_with_zone(text)?, out),
         Kind::TimestampMillis { .. } => number(
             match timestamp(text)? {
-                infinite @ (i64::MAX | i64::MIN) => infinite,
+                i64::MAX => MILLIS_INFINITY,
+                i64::MIN => MILLIS_MINUS_INFINITY,
                 micros => micros.div_euclid(1000),
             },
             out,
@@ -182,6 +183,10 @@ fn twos_complement(digits: &str, negative: bool) -> Vec<u8> {
     }
     bytes
 }
+
+/// Debezium's milliseconds of what never ends.
+const MILLIS_INFINITY: i64 = 9_223_372_036_825_200_000;
+const MILLIS_MINUS_INFINITY: i64 = -9_223_372_036_832_400_000;
 
 /// Debezium's days of what never ends.
 const DATE_INFINITY: i64 = 2_146_033_979;
@@ -373,7 +378,12 @@ fn bits(text: &str) -> Option<Vec<u8>> {
             _ => None,
         })
     });
-    bytes.collect()
+    let mut bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
+    // The lowest comes first; zeros above the highest bit that is set are not written.
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    Some(bytes)
 }
 
 /// `{1,NULL,"a b"}`; of several dimensions, a list of lists.

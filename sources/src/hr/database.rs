@@ -34,7 +34,7 @@ pub async fn import_into(
         return Ok(report);
     }
     if !options.yes {
-        refuse_mass_deletion(report.deleted_employees.len(), known.employees.rows.len())?;
+        refuse_mass_deletion(&report, &known)?;
     }
     for (table, changes) in TABLES.iter().zip(&plan.changes) {
         table

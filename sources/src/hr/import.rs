@@ -19,7 +19,7 @@ const MAX_DELETED_SHARE: f64 = 0.10;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ImportOptions {
-    /// Delete employees even when they are more than 10 % of those known.
+    /// Delete employees, or declared sports of those who stay, even when they are more than 10 % of those known.
     pub yes: bool,
     /// Publish nothing; the report says what would be.
     pub dry_run: bool,
@@ -42,6 +42,8 @@ pub struct ImportReport {
     pub commute_distances: TableChanges,
     /// Employees who are no longer in the workbook.
     pub deleted_employees: Vec<i64>,
+    /// Employees who stay, and whose declared sport is no longer in the workbook.
+    pub deleted_sports: Vec<i64>,
     /// Employees whose distance could not be estimated, and why.
     pub flagged: Vec<(i64, Flag)>,
     /// Rows of the sports workbook whose employee is in no row of the other; they are left out.
@@ -84,7 +86,7 @@ pub async fn import(
         return Ok(report);
     }
     if !options.yes {
-        refuse_mass_deletion(report.deleted_employees.len(), known.employees.rows.len())?;
+        refuse_mass_deletion(&report, &known)?;
     }
     if report.changes() == 0 {
         return Ok(report);
@@ -171,11 +173,11 @@ pub(super) fn plan(known: &Known, workbook: &Workbook, now: DateTime<Utc>) -> Pl
     report.employees = count(&changes[0], employees.len());
     report.declared_sports = count(&changes[1], declared_sports.len());
     report.commute_distances = count(&changes[2], commute_distances.len());
-    report.deleted_employees = changes[0]
-        .iter()
-        .filter(|change| change.op() == Op::Delete)
-        .map(|change| change.key)
-        .collect();
+    report.deleted_employees = deleted(&changes[0]);
+    report.deleted_sports = deleted(&changes[1]);
+    report
+        .deleted_sports
+        .retain(|id| employees.contains_key(id));
     Plan { changes, report }
 }
 
@@ -231,6 +233,11 @@ fn commute_row(
     (estimated, estimate.flag)
 }
 
+fn deleted(changes: &[RowChange]) -> Vec<i64> {
+    let deleted = changes.iter().filter(|change| change.op() == Op::Delete);
+    deleted.map(|change| change.key).collect()
+}
+
 fn count(changes: &[RowChange], rows: usize) -> TableChanges {
     let of = |op| changes.iter().filter(|change| change.op() == op).count();
     let (created, updated, deleted) = (of(Op::Create), of(Op::Update), of(Op::Delete));
@@ -242,15 +249,31 @@ fn count(changes: &[RowChange], rows: usize) -> TableChanges {
     }
 }
 
+/// A workbook that was filtered, or whose sheet was cut off, looks like one whose people are gone.
+pub(super) fn refuse_mass_deletion(report: &ImportReport, known: &Known) -> Result<()> {
+    refuse_share(
+        report.deleted_employees.len(),
+        known.employees.rows.len(),
+        "known employees",
+        "who would be deleted",
+    )?;
+    refuse_share(
+        report.deleted_sports.len(),
+        known.declared_sports.rows.len(),
+        "declared sports",
+        "which would be deleted although their employees stay",
+    )
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts of employees are small")]
-pub(super) fn refuse_mass_deletion(deleted: usize, known: usize) -> Result<()> {
+fn refuse_share(deleted: usize, known: usize, what: &str, consequence: &str) -> Result<()> {
     let share = deleted as f64 / known.max(1) as f64;
     if share <= MAX_DELETED_SHARE {
         return Ok(());
     }
     let percent = share * 100.0;
     Err(Error::invalid(format!(
-        "the workbook lacks {deleted} of {known} known employees ({percent:.1} %), who would be deleted"
+        "the workbook lacks {deleted} of {known} {what} ({percent:.1} %), {consequence}"
     ))
     .hint("See who with --dry-run; if it is right, import again with --yes."))
 }

@@ -79,8 +79,9 @@ impl From<ServerError> for Error {
             ),
             "42P01" | "42704" | "3F000" => (ErrorKind::NotFound, None),
             "55006" => (ErrorKind::Conflict, None),
+            // Others may go, or a pooler shrink.
             "53300" => (
-                ErrorKind::ResourceExhausted,
+                ErrorKind::Unavailable,
                 Some(
                     "Raise max_connections or max_wal_senders of PostgreSQL, or stop what else is connected.",
                 ),
@@ -149,6 +150,8 @@ mod tests {
     fn what_may_pass_is_told_from_what_does_not() {
         for (code, kind) in [
             ("57014", ErrorKind::Unavailable),
+            ("53300", ErrorKind::Unavailable),
+            ("53400", ErrorKind::ResourceExhausted),
             ("55P03", ErrorKind::Unavailable),
             ("57P01", ErrorKind::Unavailable),
             ("40001", ErrorKind::Unavailable),

@@ -1,6 +1,6 @@
 //! What a Kafka cluster has of topics, and how it is asked to change them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,8 +88,18 @@ impl Cluster {
         .await
     }
 
-    /// Creates topics; one that somebody else creates meanwhile is no error.
+    /// Creates topics, or says why the first one could not be.
     pub(crate) async fn create(&self, topics: &[NewTopic<'_>]) -> Result<()> {
+        let mut failed = self.create_each(topics).await?;
+        failed.pop_first().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Creates topics; why of those that could not be. One that somebody else creates meanwhile is no error.
+    pub(crate) async fn create_each(
+        &self,
+        topics: &[NewTopic<'_>],
+    ) -> Result<BTreeMap<String, Error>> {
+        let mut failed = BTreeMap::new();
         let results = self
             .admin
             .create_topics(topics, &options())
@@ -100,11 +110,35 @@ impl Cluster {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, code)) => {
                     let what = format!("could not create topic \"{topic}\"");
-                    return Err(refused(what, code));
+                    failed.insert(topic, refused(what, code));
                 }
             }
         }
-        Ok(())
+        Ok(failed)
+    }
+
+    /// Of topics with their numbers of partitions, those that were ever written to.
+    pub(crate) async fn written(&self, topics: Vec<(String, usize)>) -> Result<BTreeSet<String>> {
+        let admin = Arc::clone(&self.admin);
+        blocking(move || {
+            let mut written = BTreeSet::new();
+            for (topic, partitions) in topics {
+                for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+                    let (_, end) = admin
+                        .inner()
+                        .fetch_watermarks(&topic, partition, PATIENCE)
+                        .map_err(|error| {
+                            unreachable(&format!("read where \"{topic}\" ends"), error)
+                        })?;
+                    if end > 0 {
+                        written.insert(topic);
+                        break;
+                    }
+                }
+            }
+            Ok(written)
+        })
+        .await
     }
 
     /// The settings of topics, by the topic's name and theirs.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use changes::{Error, ErrorKind, KafkaConfig, Result};
 use rdkafka::admin::{NewTopic, TopicReplication};
 
+use super::SourceTopic;
 use super::cluster::{Cluster, Seen, Setting, Shape};
 use super::config::{CLEANUP_POLICY, TopicsConfig, Wanted};
 
@@ -103,6 +104,18 @@ pub async fn create(
         }
     }
     Ok(plans)
+}
+
+/// Makes the topics of the embedded sources that do not exist, as they are configured.
+pub async fn ensure(kafka: &KafkaConfig, config: &TopicsConfig) -> Result<()> {
+    let sources = SourceTopic::all(kafka)?;
+    let is_source = |name: &str| sources.iter().any(|source| source.topic.as_str() == name);
+    let mut wanted = config.wanted(kafka)?;
+    wanted.retain(|topic| is_source(&topic.name));
+    let cluster = Cluster::connect(kafka)?;
+    // Looking first spares those whose topics exist the right to create them.
+    let seen = cluster.look().await?;
+    create_missing(&cluster, &wanted, &seen).await
 }
 
 async fn create_missing(cluster: &Cluster, wanted: &[Wanted], seen: &Seen) -> Result<()> {

@@ -149,6 +149,25 @@ pub(crate) fn read(config: &KafkaConfig, topic: &str) -> Vec<Message> {
     messages
 }
 
+/// How many messages were ever written to it.
+pub(crate) fn end_of(config: &KafkaConfig, topic: &str) -> i64 {
+    let consumer: BaseConsumer = config
+        .client(&Purpose::Consume)
+        .create()
+        .expect("a consumer");
+    let metadata = consumer
+        .fetch_metadata(Some(topic), PATIENCE)
+        .expect("an answer");
+    let partitions = metadata.topics()[0].partitions().iter();
+    let ends = partitions.map(|partition| {
+        let (_, end) = consumer
+            .fetch_watermarks(topic, partition.id(), PATIENCE)
+            .expect("an answer");
+        end
+    });
+    ends.sum()
+}
+
 fn json(bytes: Option<&[u8]>) -> Value {
     bytes.map_or(Value::Null, |bytes| {
         serde_json::from_slice(bytes).expect("JSON")

@@ -3,6 +3,7 @@
 //! `SPORTLAKE_TEST_POSTGRES` names the folder of PostgreSQL's programs.
 
 mod commute;
+mod compacted;
 mod debezium;
 mod follow;
 mod generate;
@@ -13,6 +14,7 @@ mod import;
 )]
 mod java;
 mod kafka;
+mod meters;
 mod node;
 #[path = "../../../tests/parts.rs"]
 mod parts;
@@ -28,3 +30,4 @@ mod refusals;
 #[path = "../feeds/routes.rs"]
 mod routes;
 mod tables;
+mod takeover;

@@ -46,6 +46,7 @@ impl Capture {
         config: &CdcConfig,
         options: CdcOptions,
     ) -> Self {
+        crate::meters::show();
         let (kafka, config) = (kafka.clone(), config.clone());
         let stop = CancellationToken::new();
         let (tell, progress) = watch::channel(None);
@@ -65,10 +66,16 @@ impl Capture {
 
     /// Waits until it reads changes.
     pub(crate) async fn following(&mut self) {
-        let following = self
+        self.until(|progress| *progress == Progress::Following)
+            .await;
+    }
+
+    /// Waits until it tells of such progress.
+    pub(crate) async fn until(&mut self, reached: impl Fn(&Progress) -> bool) {
+        let progress = self
             .progress
-            .wait_for(|progress| *progress == Some(Progress::Following));
-        let ready = tokio::time::timeout(PATIENCE, following)
+            .wait_for(|progress| progress.as_ref().is_some_and(&reached));
+        let ready = tokio::time::timeout(PATIENCE, progress)
             .await
             .expect("in time")
             .is_ok();

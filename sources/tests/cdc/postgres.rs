@@ -162,6 +162,18 @@ impl Server {
         }
     }
 
+    /// Stops it in order, and makes it a server that took over from another one.
+    pub(crate) fn promote(&self) {
+        self.signal("-INT");
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.wait().expect("it ends");
+        std::fs::write(self.data().join("standby.signal"), "").expect("written");
+        *process = spawn(&self.programs, &self.data(), self.port, &self.settings);
+        drop(process);
+        self.wait();
+        assert_eq!(self.psql("postgres", "SELECT pg_promote()"), "t");
+    }
+
     fn signal(&self, signal: &str) {
         if let Some(pid) = self.postmaster() {
             run(Command::new("kill").args([signal, &pid]));

@@ -6,7 +6,7 @@ use crate::kafka::{Kafka, Message, messages};
 use crate::node::{Capture, config};
 use crate::postgres::Database;
 
-async fn begin(name: &str) -> Option<(Database, tempfile::TempDir, Kafka)> {
+pub(crate) async fn begin(name: &str) -> Option<(Database, tempfile::TempDir, Kafka)> {
     let database = Database::create(name)?;
     let folder = tempfile::tempdir().expect("a folder");
     let kafka = Kafka::start(folder.path()).await;
@@ -157,7 +157,7 @@ async fn a_table_that_is_made_anew_is_loaded_anew() {
 
 /// By positions, as consumers fold.
 #[track_caller]
-fn only(found: &[Message], expected: &[i64]) {
+pub(crate) fn only(found: &[Message], expected: &[i64]) {
     let mut ordered: Vec<&Message> = found.iter().filter(|m| !m.value.is_null()).collect();
     ordered.sort_by_key(|message| message.lsn());
     let mut rows = std::collections::BTreeSet::new();
@@ -291,6 +291,147 @@ async fn one_table_that_cannot_be_captured_stops_no_other() {
     let found = messages(&kafka.config, "bare", again).await;
     only(&found, &[1, 2, 3]);
     capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_stored_out_of_line_stays_the_key() {
+    let Some((database, folder, kafka)) = begin("t_large_key").await else {
+        return;
+    };
+    database.sql(
+        "CREATE TABLE tags (k text, m int, n int, PRIMARY KEY (k, m)); ALTER TABLE tags ALTER k SET STORAGE EXTERNAL;
+         CREATE TABLE tags_whole (LIKE tags INCLUDING ALL); ALTER TABLE tags_whole REPLICA IDENTITY FULL;
+         GRANT SELECT ON tags, tags_whole TO sportlake_cdc; ALTER PUBLICATION sportlake SET TABLE tags, tags_whole",
+    );
+    let mut capture = Capture::start(&database, &kafka.config, &config(&database, folder.path()));
+    capture.following().await;
+    let key = |m: i64| json!({"k": "k".repeat(2500), "m": m});
+    for table in ["tags", "tags_whole"] {
+        database.sql(&format!(
+            "INSERT INTO {table} VALUES (repeat('k', 2500), 1, 1)"
+        ));
+        database.sql(&format!("UPDATE {table} SET n = 2"));
+        database.sql(&format!("UPDATE {table} SET m = 2"));
+        let found = messages(&kafka.config, table, |found| found.len() >= 5).await;
+        let told: Vec<(&str, &Value)> = found.iter().map(|m| (m.op(), &m.key)).collect();
+        let (one, two) = (key(1), key(2));
+        let expected = [
+            ("c", &one),
+            ("u", &one),
+            ("d", &one),
+            ("tombstone", &one),
+            ("c", &two),
+        ];
+        // Another key may be in another partition.
+        let sorted = |mut told: Vec<(&str, &Value)>| {
+            told.sort_by_key(|(op, key)| (key["m"].as_i64(), (*op).to_owned()));
+            told.iter()
+                .map(|(op, key)| format!("{op} {key}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sorted(told), sorted(expected.to_vec()), "{table}");
+        let come = found.iter().find(|message| message.key["m"] == 2);
+        assert_eq!(
+            come.expect("there").value["after"]["k"],
+            one["k"],
+            "{table}"
+        );
+    }
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_rows_of_a_table_are_loaded_and_another_column_loads_nothing() {
+    let Some((database, folder, kafka)) = begin("t_widened").await else {
+        return;
+    };
+    let employees = [1, 2].map(|id| {
+        format!("INSERT INTO employees (id, nom, prenom, salaire_brut) VALUES ({id}, 'a', 'a', 1);")
+    });
+    database.sql(&employees.concat());
+    database.sql("ALTER PUBLICATION sportlake SET TABLE employees WHERE (id > 1)");
+    let mut capture = Capture::start(&database, &kafka.config, &config(&database, folder.path()));
+    capture.following().await;
+    only(
+        &messages(&kafka.config, "employees", |found| !found.is_empty()).await,
+        &[2],
+    );
+    database.sql("ALTER PUBLICATION sportlake SET TABLE employees");
+    let loaded = |found: &[Message]| found.iter().any(|message| message.key["id"] == 1);
+    messages(&kafka.config, "employees", loaded).await;
+    database.sql("ALTER TABLE employees ADD COLUMN note text DEFAULT 'none'");
+    database.sql("INSERT INTO employees (id, nom, prenom, salaire_brut, note) VALUES (3, 'c', 'c', 1, 'end')");
+    let ended = |found: &[Message]| {
+        found
+            .iter()
+            .any(|message| message.value["after"]["note"] == "end")
+    };
+    messages(&kafka.config, "employees", ended).await;
+    capture.stop().await;
+    let mut capture = Capture::start(&database, &kafka.config, &config(&database, folder.path()));
+    capture.following().await;
+    let report = capture.stop().await;
+    let found = messages(&kafka.config, "employees", ended).await;
+    only(&found, &[1, 2, 3]);
+    assert_eq!((report.loaded, of(&found, "t").len()), (0, 1), "{found:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_kafka_does_not_take_is_written_as_debezium_does() {
+    let Some((database, folder, kafka)) = begin("t_names").await else {
+        return;
+    };
+    let make = |table: &str| {
+        format!(
+            "CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (1);
+             GRANT SELECT ON {table} TO sportlake_cdc; ALTER PUBLICATION sportlake ADD TABLE {table};"
+        )
+    };
+    let config = config(&database, folder.path());
+    database.sql(&make("\"été 1\""));
+    let mut capture = Capture::start(&database, &kafka.config, &config);
+    capture.following().await;
+    // Which would have the same topic, and comes first by its name.
+    database.sql(&make("\"$t\u{e9} 1\""));
+    database.sql("INSERT INTO \"$t\u{e9} 1\" VALUES (9); INSERT INTO \"été 1\" VALUES (2)");
+    database.sql("INSERT INTO employees (id, nom, prenom, salaire_brut) VALUES (1, 'a', 'a', 1)");
+    messages(&kafka.config, "employees", |found| !found.is_empty()).await;
+    let found = messages(&kafka.config, "_t__1", |found| found.len() >= 2).await;
+    only(&found, &[1, 2]);
+    assert_eq!(found[0].value["source"]["table"], "été 1");
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_a_topic_or_a_slot_stops_no_other() {
+    let settings = ["wal_level=logical", "max_replication_slots=1"];
+    let Some(server) = crate::postgres::Server::start(&settings) else {
+        return;
+    };
+    let database = Database::on(server.into(), "t_no_topic");
+    let folder = tempfile::tempdir().expect("a folder");
+    let kafka = Kafka::start(folder.path()).await;
+    let mut config = config(&database, folder.path());
+    let mut capture = Capture::start(&database, &kafka.config, &config);
+    capture.following().await;
+    capture.stop().await;
+    database.sql(
+        "CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1);
+        GRANT SELECT ON late TO sportlake_cdc; ALTER PUBLICATION sportlake ADD TABLE late",
+    );
+    // There is no topic, and then no slot to load it from: the first has the only one.
+    for (id, create_topics) in [(1, false), (2, true)] {
+        config.create_topics = create_topics;
+        let mut capture = Capture::start(&database, &kafka.config, &config);
+        capture.following().await;
+        database.sql(&format!(
+            "INSERT INTO employees (id, nom, prenom, salaire_brut) VALUES ({id}, 'a', 'a', 1)"
+        ));
+        let arrived = move |found: &[Message]| found.iter().any(|message| message.key["id"] == id);
+        messages(&kafka.config, "employees", arrived).await;
+        capture.stop().await;
+    }
+    assert!(crate::kafka::read(&kafka.config, "sportsdata.public.late").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use serde_json::Value;
 use sources::broker::{Broker, BrokerConfig};
+use sources::topics::{Override, TopicsConfig};
 use sources::{LsnAllocator, topics};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -38,7 +39,9 @@ impl Kafka {
             broker.serve(listener, stop).await.expect("it serves");
         });
         let config = KafkaConfig::default().with_brokers(address.to_string());
-        topics::ensure(&config).await.expect("topics");
+        topics::ensure(&config, &TopicsConfig::default())
+            .await
+            .expect("topics");
         let allocator = LsnAllocator::open(&directory.join("lsn")).expect("opens");
         Self {
             config,
@@ -163,7 +166,9 @@ fn json(bytes: Option<&[u8]>) -> Value {
 async fn topics_are_created_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let kafka = Kafka::start(directory.path()).await;
-    topics::ensure(&kafka.config).await.expect("again");
+    topics::ensure(&kafka.config, &TopicsConfig::default())
+        .await
+        .expect("again");
     let activities = topics::SourceTopic::sport_activities(&kafka.config).expect("a topic");
     assert_eq!(
         activities.topic.as_str(),
@@ -193,5 +198,30 @@ async fn topics_are_created_once() {
         ("sportsdata.public.sport_activities", 3),
     ];
     assert_eq!(found, expected);
+    kafka.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_created_as_they_are_configured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let kafka = Kafka::start(directory.path()).await;
+    let elsewhere = KafkaConfig {
+        prefix: "elsewhere".to_owned(),
+        ..kafka.config.clone()
+    };
+    let config = TopicsConfig {
+        partitions: 2,
+        overrides: [("other.public.topic".to_owned(), Override::default())].into(),
+        ..TopicsConfig::default()
+    };
+    topics::ensure(&elsewhere, &config).await.expect("made");
+    let made = topics::list(&elsewhere).await.expect("listed");
+    let made: Vec<usize> = made
+        .iter()
+        .filter(|topic| !topic.topic.starts_with("sportsdata."))
+        .map(|topic| topic.partitions)
+        .collect();
+    // The four of the sources, and no other that is configured.
+    assert_eq!(made, [2; 4]);
     kafka.stop().await;
 }

@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Map, json};
 use sources::Publisher;
-use sources::topics::{self, SourceTopic};
+use sources::topics::{self, SourceTopic, TopicsConfig};
 
 use crate::java::jars;
 use crate::secured::Secured;
@@ -104,7 +104,9 @@ async fn every_door_and_codec_takes_and_gives() {
         };
         kafka.validate().expect("it goes together");
         assert!(diagnose(&kafka).is_none(), "{kafka:?}");
-        topics::ensure(&kafka).await.expect("topics");
+        topics::ensure(&kafka, &TopicsConfig::default())
+            .await
+            .expect("topics");
         let topic = SourceTopic::employees(&kafka).expect("a topic");
         let publisher = Publisher::connect(&kafka).expect("a producer");
         let events: Vec<ChangeEvent> = (0..20).map(event).collect();
@@ -240,7 +242,11 @@ async fn refusals(broker: &Secured) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     // And it is what a user of the topics is told, without a long wait.
     let began = std::time::Instant::now();
-    let error = topics::ensure(&wrong(broker.signed_in(Security::SaslSsl, Plain))).await;
+    let error = topics::ensure(
+        &wrong(broker.signed_in(Security::SaslSsl, Plain)),
+        &TopicsConfig::default(),
+    )
+    .await;
     assert_eq!(
         error.expect_err("refused").kind(),
         ErrorKind::Unauthenticated

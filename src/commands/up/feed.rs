@@ -15,6 +15,7 @@ pub(super) struct Feed {
     kafka: KafkaConfig,
     lsn: LsnAllocator,
     clock: Clock,
+    topics: sources::topics::TopicsConfig,
     generator: GeneratorConfig,
     hr: HrConfig,
     workbook: Workbook,
@@ -38,6 +39,7 @@ impl Feed {
             kafka: kafka.clone(),
             lsn: lsn(config)?,
             clock: context.clock.clone(),
+            topics: config.topics.clone(),
             generator: config.generator.clone(),
             workbook: config.hr.load()?,
             hr: config.hr.clone(),
@@ -50,7 +52,7 @@ impl Feed {
         stop: CancellationToken,
         told: watch::Sender<Option<Progress>>,
     ) -> anyhow::Result<()> {
-        sources::topics::ensure(&self.kafka).await?;
+        sources::topics::ensure(&self.kafka, &self.topics).await?;
         self.import().await?;
         if self.generator.enabled {
             let tell = move |progress| {

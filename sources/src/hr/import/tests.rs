@@ -196,9 +196,42 @@ fn a_sport_that_is_no_longer_declared_is_deleted() {
 
 #[test]
 fn mass_deletions_need_a_yes() {
-    assert!(refuse_mass_deletion(16, 161).is_ok());
-    assert!(refuse_mass_deletion(0, 0).is_ok());
-    let error = refuse_mass_deletion(17, 161).expect_err("more than 10 %");
-    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
-    assert!(error.hint_text().is_some_and(|hint| hint.contains("--yes")));
+    let rows = |count: i64| Rows {
+        rows: (0..count).map(|id| (id, Row::new())).collect(),
+        ..Rows::default()
+    };
+    let known = |employees, sports| Known {
+        employees: rows(employees),
+        declared_sports: rows(sports),
+        ..Known::default()
+    };
+    let report = |employees, sports| ImportReport {
+        deleted_employees: (0..employees).collect(),
+        deleted_sports: (0..sports).collect(),
+        ..ImportReport::default()
+    };
+    refuse_mass_deletion(&report(16, 9), &known(161, 95)).expect("few");
+    refuse_mass_deletion(&report(0, 0), &known(0, 0)).expect("none");
+    for (report, what) in [
+        (report(17, 0), "17 of 161 known employees"),
+        (report(0, 10), "10 of 95 declared sports"),
+    ] {
+        let error = refuse_mass_deletion(&report, &known(161, 95)).expect_err("more than 10 %");
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("--yes")));
+    }
+}
+
+#[test]
+fn a_sport_that_goes_with_its_employee_is_no_lost_sport() {
+    let first = plan(&Known::default(), &workbook(&[1, 2, 3]), at(0));
+    let known = after(&Known::default(), first);
+    let mut fewer = workbook(&[1]);
+    fewer.sports = Some(BTreeMap::new());
+    let report = plan(&known, &fewer, at(1)).report;
+    assert_eq!(
+        (report.deleted_employees, report.deleted_sports),
+        (vec![2, 3], vec![1])
+    );
 }
