@@ -14,6 +14,7 @@ mod metrics;
 mod observer;
 mod pgoutput;
 mod plan;
+mod reread;
 mod sink;
 mod slot;
 mod snapshot;

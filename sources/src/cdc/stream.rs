@@ -14,6 +14,7 @@ use super::choice::Skipped;
 use super::config::CdcConfig;
 use super::envelope::{Change, Image, Origin, Writer};
 use super::pgoutput::{Field, Message, Old, Relation, Tuple};
+use super::reread::reread;
 use super::sink::{Outgoing, Sink};
 use super::state::State;
 use super::table::Table;
@@ -357,17 +358,21 @@ impl Stream<'_> {
                 .iter()
                 .any(|at| old.tuple.get(*at) != new.get(*at))
         };
-        let after = Image::Over { new, old: whole };
         let Some(from) = old.filter(has_moved) else {
             let change = Change {
                 op: Op::Update,
                 before: whole.map(Image::Whole),
-                after: Some(after),
+                after: Some(Image::Over { new, old: whole }),
             };
             return self
                 .write(position, at, relation, Some(new), &change, None)
                 .await;
         };
+        let reread = match whole {
+            Some(_) => None,
+            None => reread(&mut self.control, &known.table, new).await?,
+        };
+        let new = reread.as_ref().unwrap_or(new);
         // Another key is another row: the old one goes, the new one comes.
         let [new_key, old_key] =
             [new, &from.tuple].map(|tuple| Writer::default().bare_key(&known.table, tuple));
@@ -382,7 +387,7 @@ impl Stream<'_> {
         let come = Change {
             op: Op::Create,
             before: None,
-            after: Some(after),
+            after: Some(Image::Over { new, old: whole }),
         };
         let header = Some(("__debezium.oldkey", old_key.as_slice()));
         self.write(position, at, relation, Some(new), &come, header)

@@ -271,6 +271,8 @@ async fn values_left_alone_and_whole_rows_before() {
             "INSERT INTO {table} VALUES (1, 1.5, repeat('x', 20000)); UPDATE {table} SET n = -2.5; DELETE FROM {table}"
         ));
     }
+    // Under another key, nobody could say what the value was before.
+    database.sql("INSERT INTO big VALUES (5, 1.5, repeat('y', 20000)); UPDATE big SET id = 6");
     let found = at_least(&kafka.config, "big", 3).await;
     assert_eq!(found[0].key["payload"], json!({"id": 1}));
     assert_eq!(found[0].key["schema"]["name"], "sportsdata.public.big.Key");
@@ -282,6 +284,13 @@ async fn values_left_alone_and_whole_rows_before() {
     assert!(payload["before"].is_null());
     let fields = &found[1].value["schema"]["fields"][1]["fields"];
     assert_eq!(fields[1]["name"], "org.apache.kafka.connect.data.Decimal");
+    let found = at_least(&kafka.config, "big", 6).await;
+    let payload = &found[5].value["payload"];
+    assert_eq!(
+        (&payload["op"], &payload["after"]["id"]),
+        (&json!("c"), &json!(6))
+    );
+    assert_eq!(payload["after"]["t"], "y".repeat(20_000));
     let found = at_least(&kafka.config, "big_full", 3).await;
     let text = "x".repeat(20_000);
     let payload = &found[1].value["payload"];
