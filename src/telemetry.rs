@@ -6,8 +6,9 @@ use anyhow::Context;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -64,8 +65,6 @@ pub(crate) fn install(
         })?,
         Err(_) => EnvFilter::try_new(directives(verbose, narrates))?,
     };
-    // Lines are the same whether spans are sent or not.
-    let filter = filter.and(filter_fn(|metadata| !traces::is_sent(metadata)));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {
         LogFormat::Text => lines
@@ -75,7 +74,7 @@ pub(crate) fn install(
             .boxed(),
         LogFormat::Json => lines.with_ansi(false).json().with_span_list(false).boxed(),
     };
-    let log = lines.with_filter(filter);
+    let log = lines.with_filter(of_log(filter));
     let traces = Traces::begin(traces)?;
     tracing_subscriber::registry()
         .with(log)
@@ -87,6 +86,14 @@ pub(crate) fn install(
         metrics: metrics()?,
         traces,
     })
+}
+
+/// Lines are the same whether spans are sent or not.
+///
+/// It is dynamic so that each line is judged anew. A client of Kafka asks at its start whether lines are wanted, and writes
+/// none; a refusal would stay with the thread and take its next line along, were that one known to be always wanted.
+fn of_log<S: Subscriber>(filter: EnvFilter) -> impl Filter<S> {
+    filter.and(dynamic_filter_fn(|metadata, _| !traces::is_sent(metadata)))
 }
 
 fn directives(verbose: u8, narrates: bool) -> String {
@@ -121,6 +128,8 @@ fn metrics() -> anyhow::Result<Registry> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -130,5 +139,27 @@ mod tests {
             assert!(directives.starts_with("warn,"), "{directives}");
             assert!(EnvFilter::try_new(&directives).is_ok(), "{directives}");
         }
+    }
+
+    #[test]
+    fn who_asks_about_a_line_takes_no_other_along() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let writer = Arc::new(file.reopen().expect("a file"));
+        let log = tracing_subscriber::fmt::layer().with_writer(writer);
+        let log = log.with_filter(of_log(EnvFilter::new("warn,sportlake=info")));
+        let subscriber = tracing_subscriber::registry().with(log);
+        tracing::subscriber::with_default(subscriber, || {
+            let elsewhere = tracing::debug_span!(target: "elsewhere", "a line");
+            let metadata = elsewhere.metadata().expect("it has a callsite");
+            for line in ["first", "second"] {
+                tracing::dispatcher::get_default(|log| log.enabled(metadata));
+                tracing::info!(target: "sportlake", line);
+            }
+        });
+        let lines = std::fs::read_to_string(file.path()).expect("lines");
+        assert!(
+            lines.contains("first") && lines.contains("second"),
+            "{lines}"
+        );
     }
 }
