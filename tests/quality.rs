@@ -151,6 +151,17 @@ fn what_is_kept_out_is_told(project: &Project) {
     assert!(
         said(project, 0, &["quarantine", "list", "gold.indicateurs"]).contains("no quarantine")
     );
+    let why = ["why", "gold.eligibilites", "90001"];
+    let document = json(project, 0, &why);
+    let kept_out = &document["kept_out"][0];
+    assert_eq!(kept_out["table"], "silver.employees", "{document}");
+    assert_eq!(kept_out["rows"][0]["rule"], "bu_connue", "{document}");
+    let told = said(project, 0, &why);
+    assert!(
+        told.contains("bu IS NOT NULL is not true"),
+        "the rule that keeps the person out: {told}"
+    );
+    assert!(told.contains("(WARN): no row\n"), "{told}");
 
     let epoch = || json(project, 0, &["status"])["epoch"].clone();
     let before = epoch();

@@ -2,7 +2,7 @@
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
-use engine::{Error, ErrorKind, Formula, Result, RuleVerdict, Why};
+use engine::{Error, ErrorKind, Formula, Input, Result, RuleVerdict, Verdict, Why};
 use maud::{Markup, html};
 
 use crate::failure;
@@ -52,27 +52,7 @@ async fn body(visit: &Visit, id: &str) -> Result<Markup> {
         _ => error,
     })?;
     let row = why.row.clone().map(Rows);
-    let mut inputs = Vec::new();
-    for input in &why.inputs {
-        let more = visit.say(", et d'autres", ", and more");
-        let caption = format!(
-            "{} ({}{})",
-            input.table,
-            visit.language.whole(input.rows.num_rows() as i128),
-            if input.more { more } else { "" }
-        );
-        let messages = match &input.messages {
-            Some(messages) => {
-                Some(Rows(messages.clone()).table(visit, visit.say("Messages", "Messages"))?)
-            }
-            None => None,
-        };
-        inputs.push((
-            caption.clone(),
-            Rows(input.rows.clone()).table(visit, &caption)?,
-            messages,
-        ));
-    }
+    let (inputs, kept_out) = (tables(visit, &why.inputs)?, tables(visit, &why.kept_out)?);
     Ok(live(
         "why",
         &html! {
@@ -99,22 +79,52 @@ async fn body(visit: &Visit, id: &str) -> Result<Markup> {
             }
             (formulas(visit, &why))
             (rules(visit, &why.rules))
+            @if !why.kept_out.is_empty() {
+                section aria-labelledby="kept-out-title" {
+                    h2 #kept-out-title { (visit.say("Écarté par une règle", "Kept out by a rule")) }
+                    (kept_out)
+                }
+            }
             section aria-labelledby="inputs-title" {
                 h2 #inputs-title { (visit.say("Ce dont il dépend", "What it rests on")) }
-                @for (caption, table, messages) in &inputs {
-                    (layout::scrolled(caption, table))
-                    @if let Some(messages) = messages {
-                        details {
-                            summary { (visit.say("Messages d'où viennent ces lignes", "Messages that these rows came in")) }
-                            (layout::scrolled(visit.say("Messages", "Messages"), messages))
-                        }
-                    }
-                }
-                @if inputs.is_empty() { (note(visit.say("Rien que vous puissiez voir.", "Nothing that you see."))) }
+                (inputs)
+                @if why.inputs.is_empty() { (note(visit.say("Rien que vous puissiez voir.", "Nothing that you see."))) }
             }
             p { a href="/" { (visit.say("← Avantages", "← Benefits")) } }
         },
     ))
+}
+
+fn tables(visit: &Visit, inputs: &[Input]) -> Result<Markup> {
+    let mut tables = Vec::new();
+    for input in inputs {
+        let more = visit.say(", et d'autres", ", and more");
+        let caption = format!(
+            "{} ({}{})",
+            input.table,
+            visit.language.whole(input.rows.num_rows() as i128),
+            if input.more { more } else { "" }
+        );
+        let table = Rows(input.rows.clone()).table(visit, &caption)?;
+        let messages = match &input.messages {
+            Some(messages) => {
+                Some(Rows(messages.clone()).table(visit, visit.say("Messages", "Messages"))?)
+            }
+            None => None,
+        };
+        tables.push((caption, table, messages));
+    }
+    Ok(html! {
+        @for (caption, table, messages) in &tables {
+            (layout::scrolled(caption, table))
+            @if let Some(messages) = messages {
+                details {
+                    summary { (visit.say("Messages d'où viennent ces lignes", "Messages that these rows came in")) }
+                    (layout::scrolled(visit.say("Messages", "Messages"), messages))
+                }
+            }
+        }
+    })
 }
 
 fn formulas(visit: &Visit, why: &Why) -> Markup {
@@ -164,9 +174,12 @@ fn rules(visit: &Visit, rules: &[RuleVerdict]) -> Markup {
                                 th scope="row" { (rule.name) }
                                 td { code { (rule.definition) } }
                                 td {
-                                    @match rule.holds {
-                                        Some(holds) => (yes(visit.language, holds)),
-                                        None => (visit.say("porte sur la table", "about the table")),
+                                    @match rule.verdict {
+                                        Verdict::Holds => (yes(visit.language, true)),
+                                        Verdict::Broken => (yes(visit.language, false)),
+                                        Verdict::NotComputable => (visit.say("ne se calcule pas", "cannot be computed")),
+                                        Verdict::NoRow => (visit.say("pas de ligne", "no row")),
+                                        Verdict::WholeTable => (visit.say("porte sur la table", "about the table")),
                                     }
                                 }
                             }

@@ -9,7 +9,8 @@ use sql_files::TableName;
 use crate::age::Age;
 use crate::epoch::{EpochLog, Freshness, Manifest, TableState, Work};
 use crate::error::{Error, Result};
-use crate::project::{Expect, RefreshPolicy};
+use crate::lake::Lake;
+use crate::project::{CheckedProject, Expect, RefreshPolicy};
 use crate::reader::Reader;
 
 /// Versions of a table that are looked back at.
@@ -24,8 +25,10 @@ pub struct Explained {
     pub table: TableName,
     pub description: Option<String>,
     pub state: TableState,
+    /// Whether it was never made: its state is what it would have, and says why it has not.
+    pub is_unbuilt: bool,
     pub technique: Technique,
-    /// Tables it reads, with the versions it was made from.
+    /// Tables it reads, with the versions it was made from, or would be.
     pub inputs: BTreeMap<TableName, Option<u64>>,
     pub rules: Vec<Expect>,
     pub at_most_every: Option<Duration>,
@@ -91,11 +94,16 @@ impl Reader {
     /// How a table is kept up to date as of an epoch.
     ///
     /// # Errors
-    /// `NotFound` for a table that the epoch does not hold; `InvalidRequest` for one that no file makes.
+    /// `NotFound` for a table that the epoch does not know; `InvalidRequest` for one that no file makes.
     pub async fn explain(&self, manifest: &Manifest, table: &TableName) -> Result<Explained> {
         let (project, _) =
             crate::refresh::stored_project(self.lake(), &manifest.project, self.sessions()).await?;
-        let state = manifest.table(table)?.clone();
+        let never_made = never_made(manifest, &project, table);
+        let is_unbuilt = never_made.is_some();
+        let state = match never_made {
+            Some(state) => state,
+            None => manifest.table(table)?.clone(),
+        };
         let file = project.project.file(table).ok_or_else(|| {
             Error::invalid(format!(
                 "\"{table}\" is not made by a file of the SQL project"
@@ -121,8 +129,35 @@ impl Reader {
             age: self.ages(manifest).await?.get(table).copied(),
             past: past(self.epochs(), manifest, table).await?,
             state,
+            is_unbuilt,
         })
     }
+}
+
+/// The state that a table of the project would have, with the reason why it was never made; none where it was.
+pub(crate) fn never_made(
+    manifest: &Manifest,
+    project: &CheckedProject,
+    table: &TableName,
+) -> Option<TableState> {
+    let unbuilt = manifest.unbuilt.get(table)?;
+    let (file, checked) = (project.project.file(table)?, project.tables.get(table)?);
+    let inputs = checked.inputs.iter().filter_map(|input| {
+        let state = manifest.tables.get(input)?;
+        Some((input.clone(), state.version))
+    });
+    let key = file.directives.key.iter().map(|key| key.name.clone());
+    let (path, schema) = (Lake::table_path(table), checked.schema.clone());
+    Some(TableState {
+        state: Freshness::Held,
+        reason: Some(unbuilt.reason.clone()),
+        description: file.description.clone(),
+        column_notes: file.column_notes.clone(),
+        key: key.collect(),
+        reads_clock: checked.reads_clock,
+        inputs: inputs.collect(),
+        ..TableState::new(path, 0, schema, manifest.epoch)
+    })
 }
 
 /// The table's last versions: each epoch says since when its version is there, so the epochs between are not read.

@@ -83,13 +83,31 @@ pub(crate) fn public_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn Tabl
     view(stored, seen, visible(&schema).collect())
 }
 
+/// The rows that readers see, and those that rules keep from them.
+pub(crate) fn live_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let columns = visible(&stored.schema()).collect();
+    view(stored, ident(DELETED).is_not_true(), columns)
+}
+
 /// The rows that rules keep aside, and why.
 pub(crate) fn quarantined_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let aside = is_kept_out().and(ident(DROPPED).is_not_true());
+    described(stored, aside)
+}
+
+/// The rows that rules keep out, those that one drops included, and why.
+pub(crate) fn kept_out_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    described(stored, is_kept_out())
+}
+
+fn is_kept_out() -> Expr {
+    let is_live = ident(DELETED).is_not_true();
+    is_live.and(ident(RULE).is_not_null())
+}
+
+/// Some of the rows, in the columns of a quarantine.
+fn described(stored: Arc<dyn TableProvider>, rows: Expr) -> Result<Arc<dyn TableProvider>> {
     let schema = stored.schema();
-    let aside = ident(DELETED)
-        .is_not_true()
-        .and(ident(RULE).is_not_null())
-        .and(ident(DROPPED).is_not_true());
     let of_table: Vec<_> = schema
         .fields()
         .iter()
@@ -103,7 +121,7 @@ pub(crate) fn quarantined_rows(stored: Arc<dyn TableProvider>) -> Result<Arc<dyn
         .zip(named)
         .map(|(column, field)| ident(column).alias(field.name()));
     let columns = visible(&schema).chain(described).collect();
-    view(stored, aside, columns)
+    view(stored, rows, columns)
 }
 
 fn is_visible(field: &Field) -> bool {

@@ -87,5 +87,5 @@ pub use statement::{BatchStream, Statement};
 pub use system::{Activity, QueryRow, QueryState, SessionRow};
 pub use upkeep::{Chore, Task, UpkeepConfig};
 pub use validate::{RuleResult, Validation};
-pub use why::{Formula, Input, Part, RuleVerdict, Why};
+pub use why::{Formula, Input, Part, RuleVerdict, Verdict, Why};
 pub use without_values::without_values;

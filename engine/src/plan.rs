@@ -3,15 +3,16 @@
 mod changes;
 mod rows;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 pub use self::changes::{ChangeKind, ColumnDifference, FileChange, PlannedTable};
 pub use self::rows::{RowDifference, SampleRow};
 use crate::clock::Clock;
-use crate::epoch::{EpochLog, Freshness, Manifest};
+use crate::epoch::{Freshness, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
-use crate::lease::{Lease, Role};
 use crate::project::{Diagnostic, Project, SourcesLock, check_project};
 use crate::refresh::{ProjectConfig, RefreshConfig, Refresher, rebuilds, stored_project};
 use crate::session::{Sessions, SourceConfig};
@@ -50,23 +51,28 @@ impl Plan {
     }
 }
 
-/// Compares the project on disk with the one of the newest epoch, on that epoch's data. Takes no lock.
+/// Compares the project on disk with the one of an epoch, on that epoch's data; of a new lake there is none. Takes no
+/// lock: whoever asks holds the epoch meanwhile.
 ///
 /// # Errors
 /// `InvalidRequest` when `sources.lock` cannot be read; other problems of the project are in the plan.
-pub async fn plan(lake: &Lake, config: &PlanConfig, clock: Clock) -> Result<Plan> {
+pub async fn plan(
+    lake: &Lake,
+    config: &PlanConfig,
+    epoch: Option<Arc<Manifest>>,
+    clock: Clock,
+) -> Result<Plan> {
     let memory = config.refresh.memory_limit_bytes;
     let sessions = Sessions::new(config.source.zone()?, memory)?.reading(lake);
-    let newest = EpochLog::new(lake.clone()).newest().await?;
-    let before = match &newest {
-        Some(newest) => Some(stored_project(lake, &newest.project, &sessions).await?.0),
+    let before = match &epoch {
+        Some(epoch) => Some(stored_project(lake, &epoch.project, &sessions).await?.0),
         None => None,
     };
     let folder = &config.project.path;
     let (read, lock) = (Project::load(folder)?, SourcesLock::load(folder)?);
     let after = check_project(read, &lock, &sessions).await?;
     let mut plan = Plan {
-        epoch: newest.as_ref().map(|newest| newest.epoch),
+        epoch: epoch.as_ref().map(|epoch| epoch.epoch),
         ..Plan::default()
     };
     if !after.is_sound() {
@@ -75,18 +81,18 @@ pub async fn plan(lake: &Lake, config: &PlanConfig, clock: Clock) -> Result<Plan
     }
     plan.files = changes::files(before.as_ref(), &after);
     plan.tables = changes::tables(before.as_ref(), &after);
-    if let Some(newest) = &newest {
+    if let Some(epoch) = &epoch {
         let snapshots = Snapshots::new(lake);
-        for rebuild in rebuilds(before.as_ref(), &after, newest, &snapshots).await? {
+        for rebuild in rebuilds(before.as_ref(), &after, epoch, &snapshots).await? {
             plan.rebuild_bytes += rebuild.bytes;
             if let Some(table) = plan.table(&rebuild.table.to_string()) {
                 table.rebuild = Some(rebuild);
             }
         }
-        plan.needs_apply = needs_apply(&plan, newest, &after.project, &config.refresh);
+        plan.needs_apply = needs_apply(&plan, epoch, &after.project, &config.refresh);
     }
     if config.compares_rows && plan.tables.iter().any(PlannedTable::may_change_rows) {
-        compare(lake, config, clock, &mut plan).await?;
+        compare(lake, config, epoch, clock, &mut plan).await?;
     }
     Ok(plan)
 }
@@ -99,7 +105,7 @@ impl Plan {
 
 fn needs_apply(
     plan: &Plan,
-    newest: &Manifest,
+    epoch: &Manifest,
     on_disk: &Project,
     config: &RefreshConfig,
 ) -> Vec<String> {
@@ -115,32 +121,39 @@ fn needs_apply(
             plan.rebuild_bytes, config.apply_above_bytes
         ));
     }
-    if newest.refused.as_ref() == Some(&on_disk.fingerprint()) {
+    if epoch.refused.as_ref() == Some(&on_disk.fingerprint()) {
         reasons.push("these texts were rolled back".to_owned());
     }
     reasons
 }
 
-/// Makes the next epoch in a scratch folder and compares its tables with those served.
-async fn compare(lake: &Lake, config: &PlanConfig, clock: Clock, plan: &mut Plan) -> Result<()> {
+/// Makes the epoch after one in a scratch folder and compares its tables with those served.
+async fn compare(
+    lake: &Lake,
+    config: &PlanConfig,
+    epoch: Option<Arc<Manifest>>,
+    clock: Clock,
+    plan: &mut Plan,
+) -> Result<()> {
     let scratch = tempfile::tempdir().map_err(|error| {
         Error::new(ErrorKind::Unavailable, "could not make a scratch folder")
             .hint("The system's folder for temporary files must be there and have room.")
             .caused_by(error)
     })?;
     let over = lake.over(scratch.path())?;
-    let refresher = Refresher::open(
+    let memory = config.refresh.memory_limit_bytes;
+    let sessions = || Ok::<_, Error>(Sessions::new(config.source.zone()?, memory)?.reading(&over));
+    let refresher = Refresher::rehearsing(
         over.clone(),
-        Lease::rehearsing(Role::Refresh),
         &config.project,
         &config.refresh,
-        &config.source,
+        sessions()?,
         clock,
+        epoch,
     )
     .await?;
     let rehearsal = refresher.rehearse().await?;
-    let memory = config.refresh.memory_limit_bytes;
-    let sessions = Sessions::new(config.source.zone()?, memory)?.reading(&over);
+    let sessions = sessions()?;
     let comparison = rows::Comparison::new(&over, &sessions, config.samples);
     for table in &mut plan.tables {
         let name = table.name.clone();

@@ -98,6 +98,14 @@ impl Reader {
     /// # Errors
     /// `Unavailable` when nothing is published yet.
     pub async fn latest(&self) -> Result<Arc<Manifest>> {
+        self.newest().await?.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "the lake has no epoch yet")
+                .hint("Start `sportlake up`; the first epoch follows the first events.")
+        })
+    }
+
+    /// The newest epoch; none of a lake where nothing is published yet.
+    pub async fn newest(&self) -> Result<Option<Arc<Manifest>>> {
         let known = self.newest.lock().clone();
         let newest = match &known {
             Some(known) => match self.epochs.after(known).await? {
@@ -106,13 +114,11 @@ impl Reader {
             },
             None => self.epochs.newest().await?.map(Arc::new),
         };
-        let newest = newest.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "the lake has no epoch yet")
-                .hint("Start `sportlake up`; the first epoch follows the first events.")
-        })?;
-        let mut kept = self.newest.lock();
-        if kept.as_ref().is_none_or(|kept| kept.epoch < newest.epoch) {
-            *kept = Some(newest.clone());
+        if let Some(newest) = &newest {
+            let mut kept = self.newest.lock();
+            if kept.as_ref().is_none_or(|kept| kept.epoch < newest.epoch) {
+                *kept = Some(newest.clone());
+            }
         }
         Ok(newest)
     }

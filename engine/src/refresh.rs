@@ -16,7 +16,9 @@ mod judged;
 mod kept_aside;
 mod newer;
 pub(crate) mod now;
+mod progress;
 mod quality;
+mod reading;
 mod rebuilds;
 mod recheck;
 mod rehearsal;
@@ -213,10 +215,26 @@ impl Refresher {
                 format!("epoch {next} was declared in a later term of this lease"),
             ));
         }
+        let mut refresher = Self::at(lake, lease, project, config, sessions, clock, newest).await?;
+        refresher.unfinished = unfinished;
+        Ok(refresher)
+    }
+
+    /// The role as it stands on an epoch, whatever was begun after it.
+    async fn at(
+        lake: Lake,
+        lease: Lease,
+        project: &ProjectConfig,
+        config: &RefreshConfig,
+        sessions: Sessions,
+        clock: Clock,
+        newest: Option<Arc<Manifest>>,
+    ) -> Result<Self> {
         let in_force = InForce::open(&lake, &project.path, newest.as_deref(), &sessions).await?;
         Ok(Self {
             bronze: BronzeWatch::new(&lake),
             snapshots: Snapshots::new(&lake),
+            epochs: EpochLog::new(lake.clone()),
             project: in_force,
             config: config.clone(),
             tables: BTreeMap::new(),
@@ -232,13 +250,12 @@ impl Refresher {
             failing: None,
             stop: CancellationToken::new(),
             is_rehearsal: false,
+            unfinished: None,
             sessions,
             lake,
             lease,
             clock,
-            epochs,
             newest,
-            unfinished,
         })
     }
 

@@ -1,8 +1,9 @@
 //! Upkeep: what keeps a lake small, inside the one writer of each table.
 //!
 //! Epochs that nobody needs any more are thinned; then the log entries, and last the files, that only they named. What
-//! is kept: every epoch for a while, the last of each hour for longer, what readers pin, what a rollback returns to, and
-//! of bronze whatever the newest epoch has not taken in yet. Nothing here adds, drops or changes a row.
+//! is kept: every epoch for a while, the last of each hour for longer, what readers pin, what a rollback returns to, what
+//! tables of these epochs were made from, and of bronze whatever the newest epoch has not taken in yet. Nothing here adds,
+//! drops or changes a row.
 //!
 //! Promises: a file goes only when no version that is needed names it, a version only when what comes after can be read
 //! without it. Each step may be the last before a crash: the next pass begins anew from what the lake holds. A clock

@@ -3,7 +3,9 @@
 mod contributions;
 mod evidence;
 mod formulas;
+mod kept_out;
 mod messages;
+mod rules;
 mod seen;
 
 use std::collections::BTreeMap;
@@ -12,21 +14,23 @@ use std::sync::Arc;
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
-use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, ident, lit};
-use datafusion::prelude::SessionContext;
 
 use self::evidence::Evidence;
 pub use self::formulas::{Formula, Part};
+use self::kept_out::Over;
+pub use self::rules::{RuleVerdict, Verdict};
 use sql_files::TableName;
 
 use crate::epoch::{Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
+use crate::explain::never_made;
 use crate::lake::Lake;
-use crate::project::{self, CheckedProject, OnViolation, SourcesLock, SqlFile};
+use crate::pinned::PinnedTable;
+use crate::project::{CheckedProject, SourcesLock};
 use crate::reader::{Reader, stored_table};
-use crate::refresh::now;
 use crate::session::{Sessions, public_view};
 use crate::snapshots::Snapshots;
 
@@ -43,6 +47,8 @@ pub struct Why {
     pub computed_at: Option<DateTime<Utc>>,
     /// Why the table is held, when it is.
     pub held: Option<String>,
+    /// Whether it was never made, for the reason that it is held for.
+    pub is_unbuilt: bool,
     /// Key columns and the values asked for.
     pub key: Vec<(String, String)>,
     /// The row as readers see it, where there is one.
@@ -54,6 +60,9 @@ pub struct Why {
     pub messages: Option<RecordBatch>,
     /// The rows it rests on, by table, nearest first.
     pub inputs: Vec<Input>,
+    /// Where there is no row: those that it would rest on, were it not for rules that keep them out of their tables. In
+    /// the columns of a quarantine.
+    pub kept_out: Vec<Input>,
     /// Whether something of it was left out, because whoever asks does not see it.
     pub partial: bool,
 }
@@ -70,22 +79,12 @@ pub struct Input {
     pub messages: Option<RecordBatch>,
 }
 
-/// A rule of the table, judged on this row.
-#[derive(Debug)]
-pub struct RuleVerdict {
-    pub name: String,
-    pub definition: String,
-    pub action: OnViolation,
-    /// None for a rule about the whole table, and where there is no row.
-    pub holds: Option<bool>,
-}
-
 /// What answering needs of a reader.
 struct Asked<'a> {
     lake: &'a Lake,
     sessions: &'a Sessions,
     snapshots: &'a Snapshots,
-    manifest: &'a Manifest,
+    manifest: Manifest,
     project: CheckedProject,
     lock: SourcesLock,
 }
@@ -99,6 +98,10 @@ impl Reader {
     pub async fn why(&self, manifest: &Manifest, table: &TableName, key: &[String]) -> Result<Why> {
         let (project, lock) =
             crate::refresh::stored_project(self.lake(), &manifest.project, self.sessions()).await?;
+        let mut manifest = manifest.clone();
+        if let Some(state) = never_made(&manifest, &project, table) {
+            manifest.tables.insert(table.clone(), state);
+        }
         let asked = Asked {
             lake: self.lake(),
             sessions: self.sessions(),
@@ -122,28 +125,26 @@ impl Asked<'_> {
         })?;
         let key = self.key(table, state, key)?;
         let wanted = predicate(&key);
-        let row = self.row(table, state, wanted.clone()).await?;
-        let mut evidence = Evidence::new(MAX_ROWS);
-        let mut pending = BTreeMap::from([(table.clone(), wanted)]);
-        for name in self.project.order.iter().rev() {
-            let Some(wanted) = pending.remove(name) else {
-                continue;
-            };
-            for contribution in self.contributions(name, wanted).await? {
-                evidence.add(contribution)?;
+        let is_unbuilt = self.manifest.unbuilt.contains_key(table);
+        let row = match is_unbuilt {
+            true => None,
+            false => self.row(table, state, wanted.clone()).await?,
+        };
+        let (evidence, kept_out) = match self.rests_on(table, wanted, row.is_some()).await {
+            // What keeps the table from being made keeps its rows from being traced.
+            Err(error) if is_unbuilt && error.kind() != ErrorKind::Unavailable => {
+                (Evidence::new(MAX_ROWS), Vec::new())
             }
-            for (input, rows) in evidence.of_inputs(self.project.tables.get(name)) {
-                let state = self.manifest.table(input)?;
-                pending.insert(input.clone(), rows_of(rows, &state.key)?);
-            }
-        }
+            traced => traced?,
+        };
         let messages = self.messages(table, &key_values(&key)).await?;
         let nothing = row.is_none()
             && evidence.is_empty()
+            && kept_out.is_empty()
             && messages
                 .as_ref()
                 .is_none_or(|messages| messages.num_rows() == 0);
-        if nothing && !key.is_empty() {
+        if nothing && !key.is_empty() && !is_unbuilt {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("nothing is known of {} in \"{table}\"", shown(&key)),
@@ -152,13 +153,13 @@ impl Asked<'_> {
         }
         let mut inputs = Vec::new();
         for (name, rows, more) in evidence.into_inputs(&self.project.order) {
-            let state = self.manifest.table(&name)?;
-            let messages = self.messages(&name, &keys_in(&rows, &state.key)?).await?;
+            let made_by = made_by(&name);
+            let key = &self.manifest.table(&made_by)?.key;
             inputs.push(Input {
+                messages: self.messages(&made_by, &keys_in(&rows, key)?).await?,
                 table: name,
                 rows,
                 more,
-                messages,
             });
         }
         Ok(Why {
@@ -169,6 +170,7 @@ impl Asked<'_> {
             epoch: self.manifest.epoch,
             computed_at: state.computed_at,
             held: state.reason.clone(),
+            is_unbuilt,
             key: key
                 .iter()
                 .map(|(name, value)| (name.clone(), value.to_string()))
@@ -176,8 +178,48 @@ impl Asked<'_> {
             row,
             messages,
             inputs,
+            kept_out,
             partial: false,
         })
+    }
+
+    /// The rows that the wanted ones of a table rest on; where there are none, also those that rules keep from them.
+    async fn rests_on(
+        &self,
+        table: &TableName,
+        wanted: Expr,
+        is_there: bool,
+    ) -> Result<(Evidence, Vec<Input>)> {
+        let evidence = self.trace(table, wanted.clone(), Over::Public).await?;
+        let kept_out = match is_there {
+            true => Vec::new(),
+            false => self.kept_out(table, wanted).await?,
+        };
+        Ok((evidence, kept_out))
+    }
+
+    /// From table to table, down to those that are made from messages.
+    async fn trace(&self, table: &TableName, wanted: Expr, over: Over) -> Result<Evidence> {
+        let mut evidence = Evidence::new(MAX_ROWS);
+        let mut pending = BTreeMap::from([(table.clone(), wanted)]);
+        for name in self.project.order.iter().rev() {
+            let Some(wanted) = pending.remove(name) else {
+                continue;
+            };
+            for contribution in self.contributions(name, wanted, over).await? {
+                evidence.add(contribution)?;
+            }
+            for (input, rows) in evidence.of_inputs(self.project.tables.get(name)) {
+                let made_by = made_by(input);
+                let rows = rows_of(rows, &self.manifest.table(&made_by)?.key)?;
+                let wanted = match pending.remove(&made_by) {
+                    Some(others) => others.or(rows),
+                    None => rows,
+                };
+                pending.insert(made_by, wanted);
+            }
+        }
+        Ok(evidence)
     }
 
     /// The values asked for, in the types of the key's columns.
@@ -225,33 +267,6 @@ impl Asked<'_> {
         Ok((row.num_rows() > 0).then_some(row))
     }
 
-    async fn rules(&self, file: &SqlFile, row: Option<&RecordBatch>) -> Result<Vec<RuleVerdict>> {
-        let mut verdicts = Vec::new();
-        for expect in &file.directives.expects {
-            let holds = match row {
-                Some(row) if expect.is_about_rows() => {
-                    let one = MemTable::try_new(row.schema(), vec![vec![row.clone()]])?;
-                    let table: Arc<dyn TableProvider> = Arc::new(one);
-                    let context = self.sessions.context([(file.name.clone(), table)])?;
-                    let counted = counts(
-                        &context,
-                        project::count(expect, &file.name)?,
-                        self.at(&file.name),
-                    );
-                    counted.await.ok().map(|violations| violations == 0)
-                }
-                _ => None,
-            };
-            verdicts.push(RuleVerdict {
-                name: expect.name.clone(),
-                definition: expect.rule.to_string(),
-                action: expect.on_violation,
-                holds,
-            });
-        }
-        Ok(verdicts)
-    }
-
     /// The `now()` of a table.
     fn at(&self, name: &TableName) -> DateTime<Utc> {
         let state = self.manifest.tables.get(name);
@@ -262,32 +277,21 @@ impl Asked<'_> {
 
     /// A table as readers see it, at a version.
     fn public(&self, name: &TableName, version: u64) -> Result<Arc<dyn TableProvider>> {
+        public_view(name, Arc::new(self.stored(name, version)?))
+    }
+
+    fn stored(&self, name: &TableName, version: u64) -> Result<PinnedTable> {
         let state = TableState {
             version,
             ..self.manifest.table(name)?.clone()
         };
-        let stored = stored_table(self.lake, self.snapshots, name, &state);
-        public_view(name, Arc::new(stored))
+        Ok(stored_table(self.lake, self.snapshots, name, &state))
     }
 }
 
-async fn counts(
-    context: &SessionContext,
-    statement: datafusion::sql::parser::Statement,
-    at: DateTime<Utc>,
-) -> Result<i64> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
-
-    let plan = context.state().statement_to_plan(statement).await?;
-    let plan = now::bind(plan, at)?;
-    let batches = context.execute_logical_plan(plan).await?.collect().await?;
-    let first = batches.iter().find(|batch| batch.num_rows() == 1);
-    let violations = first.and_then(|batch| {
-        let column = batch.column(0).as_primitive_opt::<Int64Type>()?;
-        Some(column.value(0))
-    });
-    violations.ok_or_else(|| Error::new(ErrorKind::Internal, "a rule's count gave no number"))
+/// The table whose query makes the rows of an input: what rules keep out of a table is made as its own rows are.
+fn made_by(input: &TableName) -> TableName {
+    input.quarantine_of().unwrap_or_else(|| input.clone())
 }
 
 fn predicate(key: &[(String, ScalarValue)]) -> Expr {

@@ -75,6 +75,9 @@ fn text(explained: &Explained, now: DateTime<Utc>) -> anyhow::Result<()> {
             rule.name, rule.rule, rule.on_violation
         ))?;
     }
+    if explained.is_unbuilt {
+        return Ok(());
+    }
     output::line("\nIts last versions")?;
     let rows: Vec<Vec<String>> = explained.past.iter().map(cells).collect();
     output::table(&COLUMNS, &rows, Format::Table)
@@ -97,11 +100,12 @@ fn freshness(age: &Age, now: DateTime<Utc>) -> String {
 }
 
 fn state(explained: &Explained) -> String {
-    match (&explained.state.state, &explained.state.reason) {
-        (Freshness::Fresh, _) => format!("fresh, since epoch {}", explained.state.since),
-        (Freshness::Held, reason) => {
-            format!("held: {}", reason.as_deref().unwrap_or_default())
-        }
+    let state = &explained.state;
+    let reason = state.reason.as_deref().unwrap_or_default();
+    match state.state {
+        _ if explained.is_unbuilt => format!("no good version yet: {reason}"),
+        Freshness::Fresh => format!("fresh, since epoch {}", state.since),
+        Freshness::Held => format!("held: {reason}"),
     }
 }
 
@@ -165,6 +169,7 @@ fn document(explained: &Explained, now: DateTime<Utc>) -> Value {
         "reads_clock": explained.state.reads_clock,
         "state": explained.state.state,
         "held": explained.state.reason,
+        "unbuilt": explained.is_unbuilt,
         "fresh": explained.age.as_ref().map(|age| super::status::age(age, now)),
         "inputs": inputs,
         "rules": rules,

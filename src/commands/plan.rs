@@ -60,12 +60,13 @@ pub(crate) async fn show(context: &Context, depth: &Depth, format: Format) -> an
         samples: usize::from(depth.samples),
     };
     let reader = context.reader(lake.clone())?;
-    let newest = reader.latest().await.map_or(0, |newest| newest.epoch);
+    let newest = reader.newest().await?;
+    let held = newest.as_ref().map_or(0, |newest| newest.epoch);
     let planning = async {
-        let plan = engine::plan(&lake, &wanted, context.clock.clone());
+        let plan = engine::plan(&lake, &wanted, newest, context.clock.clone());
         Ok(Box::pin(plan).await?)
     };
-    let plan = context.reading(&reader, newest, Box::pin(planning)).await?;
+    let plan = context.reading(&reader, held, Box::pin(planning)).await?;
     if !plan.problems.is_empty() {
         check::print(&plan.problems, format)?;
         return Err(Found(check::summary(plan.problems.len())).into());

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
 use clap::Args;
-use engine::{RuleVerdict, TableName, Why};
+use engine::{Input, RuleVerdict, TableName, Verdict, Why};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -77,7 +77,12 @@ fn text(why: &Why) -> anyhow::Result<()> {
         output::line(description)?;
     }
     if let Some(reason) = &why.held {
-        output::line(&format!("The table is held: {reason}"))?;
+        let state = if why.is_unbuilt {
+            "has no good version yet"
+        } else {
+            "is held"
+        };
+        output::line(&format!("The table {state}: {reason}"))?;
     }
     match &why.row {
         Some(row) => output::batch(row)?,
@@ -89,25 +94,28 @@ fn text(why: &Why) -> anyhow::Result<()> {
         output::line("\nThe row stands on")?;
         output::batch(messages)?;
     }
+    if !why.kept_out.is_empty() {
+        output::line("\nRules keep out what it would rest on")?;
+        why.kept_out.iter().try_for_each(rows)?;
+    }
     if !why.inputs.is_empty() {
         output::line("\nIt rests on")?;
     }
-    for input in &why.inputs {
-        let more = if input.more {
-            ", the first of more"
-        } else {
-            ""
-        };
-        output::line(&format!(
-            "\n{}: {} rows{more}",
-            input.table,
-            input.rows.num_rows()
-        ))?;
-        output::batch(&input.rows)?;
-        if let Some(messages) = &input.messages {
-            output::line("from the messages")?;
-            output::batch(messages)?;
-        }
+    why.inputs.iter().try_for_each(rows)
+}
+
+fn rows(input: &Input) -> anyhow::Result<()> {
+    let more = if input.more {
+        ", the first of more"
+    } else {
+        ""
+    };
+    let count = input.rows.num_rows();
+    output::line(&format!("\n{}: {count} rows{more}", input.table))?;
+    output::batch(&input.rows)?;
+    if let Some(messages) = &input.messages {
+        output::line("from the messages")?;
+        output::batch(messages)?;
     }
     Ok(())
 }
@@ -139,10 +147,12 @@ fn rules(rules: &[RuleVerdict]) -> anyhow::Result<()> {
     }
     output::line("\nIts rules")?;
     for rule in rules {
-        let verdict = match rule.holds {
-            Some(true) => "holds",
-            Some(false) => "BROKEN",
-            None => "about the whole table",
+        let verdict = match rule.verdict {
+            Verdict::Holds => "holds",
+            Verdict::Broken => "BROKEN",
+            Verdict::NotComputable => "cannot be computed on this row",
+            Verdict::NoRow => "no row",
+            Verdict::WholeTable => "about the whole table",
         };
         let line = format!(
             "  {}: {} ({}): {verdict}",
@@ -181,32 +191,48 @@ fn document(why: &Why) -> anyhow::Result<Value> {
                 "rule": rule.name,
                 "definition": rule.definition,
                 "action": rule.action.to_string(),
-                "holds": rule.holds,
+                "holds": rule.verdict.holds(),
+                "verdict": word(rule.verdict),
             })
         })
         .collect();
-    let mut inputs = Vec::new();
-    for input in &why.inputs {
-        inputs.push(json!({
-            "table": input.table.to_string(),
-            "rows": output::json_rows(&input.rows)?,
-            "more": input.more,
-            "messages": optional(input.messages.as_ref())?,
-        }));
-    }
     let row = optional(why.row.as_ref())?;
     Ok(json!({
         "table": why.table.to_string(),
         "epoch": why.epoch,
         "computed_at": why.computed_at,
         "held": why.held,
+        "unbuilt": why.is_unbuilt,
         "key": key,
         "row": row.get(0),
         "formulas": formulas,
         "rules": rules,
         "messages": optional(why.messages.as_ref())?,
-        "inputs": inputs,
+        "inputs": documents(&why.inputs)?,
+        "kept_out": documents(&why.kept_out)?,
     }))
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::Broken => "broken",
+        Verdict::NotComputable => "not_computable",
+        Verdict::NoRow => "no_row",
+        Verdict::WholeTable => "whole_table",
+    }
+}
+
+fn documents(inputs: &[Input]) -> anyhow::Result<Vec<Value>> {
+    let document = |input: &Input| {
+        Ok(json!({
+            "table": input.table.to_string(),
+            "rows": output::json_rows(&input.rows)?,
+            "more": input.more,
+            "messages": optional(input.messages.as_ref())?,
+        }))
+    };
+    inputs.iter().map(document).collect()
 }
 
 fn optional(rows: Option<&RecordBatch>) -> anyhow::Result<Value> {

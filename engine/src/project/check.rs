@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::logical_expr::Volatility;
 use sql_files::graph::{self, Reference};
 use sql_files::{
     Column, DEFAULT_SCHEMA, Diagnostic, RefreshPolicy, Rule, SqlFile, TableName, suggest, syntax,
@@ -310,9 +311,21 @@ impl Checker<'_> {
                 return Ok(());
             }
         };
-        if let Err(error) = self.planner.plan_statement(statement, true).await {
-            let problem = unfoldable(file, start, &Error::from(error));
-            self.problems.push(problem);
+        match self.planner.plan_statement(statement, true).await {
+            Ok(plan) if now::is_unsteady(&plan)? => {
+                let functions = self.planner.state().scalar_functions();
+                let is_unsteady = |name: &str| {
+                    let function = functions.get(name);
+                    function.is_some_and(|f| f.signature().volatility != Volatility::Immutable)
+                };
+                let problem = folding::unsteady(file, cdc, start, is_unsteady);
+                self.problems.push(problem);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let problem = unfoldable(file, start, &Error::from(error));
+                self.problems.push(problem);
+            }
         }
         Ok(())
     }

@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use arrow::datatypes::Schema;
 use sql_files::graph::Reference;
 use sql_files::syntax::normal;
-use sql_files::{Diagnostic, OnViolation, Rule, SqlFile, TableName};
+use sql_files::{Cdc, Diagnostic, OnViolation, Rule, SqlFile, TableName};
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query,
-    Select, SetExpr, Spanned, TableFactor, TableWithJoins, Visit, Visitor, visit_expressions,
+    BinaryOperator, Expr, Function, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName,
+    Query, Select, SetExpr, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+    visit_expressions,
 };
 use sqlparser::tokenizer::Span;
 
@@ -62,6 +63,37 @@ pub(super) fn problems<'a>(
     shape.calls(select, is_aggregate);
     shape.from(&select.from, lookup);
     shape.problems
+}
+
+/// What is wrong with a query or a delete condition that calls a function whose value is another one at each run: the
+/// rows would depend on when their events are folded.
+pub(super) fn unsteady(
+    file: &SqlFile,
+    cdc: &Cdc,
+    start: Span,
+    is_unsteady: impl Fn(&str) -> bool,
+) -> Diagnostic {
+    let place = |expr: &Expr| match expr {
+        Expr::Function(function) if is_unsteady(&called(function)) => {
+            ControlFlow::Break(function.span())
+        }
+        _ => ControlFlow::Continue(()),
+    };
+    let in_query = visit_expressions(file.query.as_ref(), place);
+    let deletes = cdc.delete_when.as_ref();
+    let in_condition = deletes.map(|condition| visit_expressions(condition, place));
+    let found = [Some(in_query), in_condition];
+    let spans = found
+        .into_iter()
+        .flatten()
+        .filter_map(ControlFlow::break_value);
+    let span = spans.into_iter().find(|span| *span != Span::empty());
+    file.source()
+        .at(
+            span.unwrap_or(start),
+            "@cdc folds each event once, and this has another value each time it is computed",
+        )
+        .hint("Compute it in a file in gold/, over the folded table: that is computed anew as time passes.")
 }
 
 struct Shape<'a> {
@@ -366,8 +398,7 @@ impl<F: Fn(&str) -> bool> Visitor for Calls<F> {
         if let Expr::Function(function) = expr
             && self.depth == 0
         {
-            let name = function.name.0.last().and_then(|part| part.as_ident());
-            let name = name.map(normal).unwrap_or_default();
+            let name = called(function);
             if function.over.is_some() {
                 self.found.push((function.span(), "a window over several"));
             } else if (self.is_aggregate)(&name) {
@@ -379,6 +410,11 @@ impl<F: Fn(&str) -> bool> Visitor for Calls<F> {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn called(function: &Function) -> String {
+    let name = function.name.0.last().and_then(|part| part.as_ident());
+    name.map(normal).unwrap_or_default()
 }
 
 /// The columns by which a row of a table is found once, as far as its file promises it.

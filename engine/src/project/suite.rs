@@ -17,6 +17,8 @@ use sql_files::OnViolation;
 
 use crate::error::{Error, Result};
 
+const NOT_NULL: &str = "expect_column_values_to_not_be_null";
+
 /// Expectations of one suite that are read.
 const MAX_EXPECTATIONS: usize = 10_000;
 
@@ -75,9 +77,7 @@ impl ImportedSuite {
             expectations.iter().map(Expectation::read).collect();
         let never_null: BTreeSet<&str> = expectations
             .iter()
-            .filter(|one| {
-                one.kind == "expect_column_values_to_not_be_null" && one.mostly().is_none()
-            })
+            .filter(|one| one.kind == NOT_NULL && one.is_of_every_row())
             .filter_map(|one| one.kwargs?.get("column")?.as_str())
             .collect();
         let mut names = BTreeSet::new();
@@ -117,6 +117,32 @@ impl<'a> Expectation<'a> {
     fn mostly(&self) -> Option<f64> {
         let mostly = self.kwargs?.get("mostly")?.as_f64()?;
         (mostly < 1.0).then_some(mostly)
+    }
+
+    /// Whether it is asked of every row, and every row must pass.
+    fn is_of_every_row(&self) -> bool {
+        let kwargs = self.kwargs.into_iter().flatten();
+        let mut others = kwargs.filter(|(key, value)| *key != "column" && !value.is_null());
+        others.all(|(key, value)| match key.as_str() {
+            "row_condition" => false,
+            "mostly" => value.as_f64() == Some(1.0),
+            _ => true,
+        })
+    }
+
+    /// Whether no row is passed over for a NULL, so that a share of the rows that it judges is one of all rows.
+    fn judges_every_row(&self, never_null: &BTreeSet<&str>) -> bool {
+        if matches!(self.kind, NOT_NULL | "expect_column_values_to_be_null") {
+            return true;
+        }
+        let columns = self.columns();
+        let mut kept = columns.iter().map(|column| never_null.contains(column));
+        let ignored = self.kwargs.and_then(|kwargs| kwargs.get("ignore_row_if"));
+        match ignored.and_then(Value::as_str) {
+            Some("neither" | "never") => true,
+            Some("either_value_is_missing" | "any_value_is_missing") => kept.all(|kept| kept),
+            _ => kept.any(|kept| kept),
+        }
     }
 
     /// The type and the columns it is about.
@@ -162,7 +188,7 @@ impl<'a> Expectation<'a> {
             return Err("it takes a parameter that is known at run time only".to_owned());
         }
         let condition = condition(self.kind, kwargs, never_null)?;
-        let clause = self.clause(action, &condition)?;
+        let clause = self.clause(action, &condition, never_null)?;
         let name = self.name(names);
         Ok(ImportedRule {
             expectation: self.title(),
@@ -174,28 +200,45 @@ impl<'a> Expectation<'a> {
         })
     }
 
-    fn clause(&self, action: OnViolation, condition: &Condition) -> Result<String, String> {
-        let action = match self.severity {
-            Some("warning" | "info") => OnViolation::Warn,
-            _ => action,
+    fn clause(
+        &self,
+        action: OnViolation,
+        condition: &Condition,
+        never_null: &BTreeSet<&str>,
+    ) -> Result<String, String> {
+        let only_warns = matches!(self.severity, Some("warning" | "info"));
+        let action = if only_warns {
+            OnViolation::Warn
+        } else {
+            action
         };
-        match (condition, self.mostly()) {
-            // A rule about the whole table has no single rows to keep out.
-            (Condition::Table(_), None) if action.keeps_out() => Ok(OnViolation::Warn.to_string()),
-            (Condition::Table(_), Some(_)) => Err(
-                "its \"mostly\" asks for a share, and the rule is about the whole table".to_owned(),
-            ),
-            (_, None) => Ok(action.to_string()),
-            (Condition::Row(_), Some(mostly)) => {
+        let Some(mostly) = self.mostly() else {
+            return Ok(match condition {
+                // A rule about the whole table has no single rows to keep out.
+                Condition::Table(_) if action.keeps_out() => OnViolation::Warn.to_string(),
+                _ => action.to_string(),
+            });
+        };
+        let reason = match condition {
+            Condition::Table(_) => "asks for a share, and the rule is about the whole table",
+            Condition::Row(_) if only_warns => {
+                "asks for a share, and beyond a share a table is held: it cannot only warn"
+            }
+            Condition::Row(_) if !self.judges_every_row(never_null) => {
+                "is a share of the rows without NULL, and FAIL OVER one of all rows; \
+                 expect the column not to be null"
+            }
+            Condition::Row(_) => {
                 let action = match action {
                     OnViolation::Fail => OnViolation::Warn,
                     other => other,
                 };
                 let percent = format!("{:.4}", (1.0 - mostly) * 100.0);
                 let percent = percent.trim_end_matches('0').trim_end_matches('.');
-                Ok(format!("{action}, FAIL OVER {percent}%"))
+                return Ok(format!("{action}, FAIL OVER {percent}%"));
             }
-        }
+        };
+        Err(format!("its \"mostly\" {reason}"))
     }
 
     /// A name that no other rule has, of what the expectation is about.

@@ -10,7 +10,6 @@ mod evaluator;
 mod events;
 mod kept;
 mod keys;
-mod progress;
 mod replace;
 mod slot;
 mod spill;

@@ -10,11 +10,20 @@ const CLOCK_FUNCTIONS: [&str; 3] = ["now", "current_date", "current_time"];
 
 /// Whether a plan's result depends on when it runs.
 pub(crate) fn reads_clock(plan: &LogicalPlan) -> DataFusionResult<bool> {
+    has(plan, is_clock)
+}
+
+/// Whether a plan may give other rows each time it runs: it reads the clock, or chance decides.
+pub(crate) fn is_unsteady(plan: &LogicalPlan) -> DataFusionResult<bool> {
+    has(plan, |expr| is_clock(expr) || expr.is_volatile_node())
+}
+
+fn has(plan: &LogicalPlan, is_wanted: impl Fn(&Expr) -> bool) -> DataFusionResult<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                found |= is_clock(expr);
+                found |= is_wanted(expr);
                 Ok(TreeNodeRecursion::Continue)
             })
         })

@@ -1,8 +1,12 @@
 use std::sync::Arc;
 
-use super::Refresher;
+use super::{ProjectConfig, RefreshConfig, Refresher};
+use crate::clock::Clock;
 use crate::epoch::{Intent, Manifest};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::lease::{Lease, Role};
+use crate::session::Sessions;
 
 /// Stands behind every epoch that the live writer may be in the middle of.
 const FAR: u64 = 1 << 32;
@@ -14,10 +18,25 @@ pub(crate) struct Rehearsal {
 }
 
 impl Refresher {
-    /// The epoch that the project on disk makes of the very inputs and the `now` of the newest one. Only for a lake
-    /// whose writes go nowhere.
+    /// The role on an epoch that somebody reads, also when there are later ones. Only for a lake whose writes go nowhere.
+    pub(crate) async fn rehearsing(
+        lake: Lake,
+        project: &ProjectConfig,
+        config: &RefreshConfig,
+        sessions: Sessions,
+        clock: Clock,
+        on: Option<Arc<Manifest>>,
+    ) -> Result<Self> {
+        let lease = Lease::rehearsing(Role::Refresh);
+        let refresher = Self::at(lake, lease, project, config, sessions, clock, on).await?;
+        Ok(Self {
+            is_rehearsal: true,
+            ..refresher
+        })
+    }
+
+    /// The epoch that the project on disk makes of the very inputs and the `now` of the one it stands on.
     pub(crate) async fn rehearse(mut self) -> Result<Rehearsal> {
-        self.is_rehearsal = true;
         let proposal = self.project.on_disk(&self.sessions).await?;
         self.project.accept(&self.lake, proposal).await?;
         let project = self.project.current().ok_or_else(|| {

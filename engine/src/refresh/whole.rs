@@ -11,6 +11,7 @@ use super::build::Candidate;
 use super::digest::RowsDigest;
 use super::due::Versions;
 use super::give_up::ends_the_turn;
+use super::reading::Reading;
 use super::within::apart;
 use super::{Refresher, now};
 use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
@@ -76,6 +77,7 @@ impl Refresher {
         let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
         let context = self.sessions.of_batches(batch_rows).context([])?;
         let physical = context.state().create_physical_plan(&plan).await?;
+        let mut reading = Reading::new(&file.name, &physical)?;
         let mut stream = apart(execute_stream(physical, context.task_ctx())?);
         let mut table = self
             .rewrite(intent, &file.name, layout(file, schema))
@@ -91,7 +93,7 @@ impl Refresher {
             }
             false => None,
         };
-        while let Some(batch) = stream.next().await {
+        while let Some(batch) = reading.beside(stream.next()).await {
             let batch = judged.tell_apart(&batch?)?;
             table.write(&batch.rows).await?;
             if let (Some(aside), Some(rows)) = (&mut aside, &batch.kept_aside) {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sql_files::TableName;
 
+use super::log::is_there;
 use super::{UpkeepConfig, seconds};
 use crate::epoch::{EpochLog, manifest_path};
 use crate::error::{Error, ErrorKind, Result};
@@ -48,6 +49,13 @@ struct Named {
 impl Entry {
     fn version(&self, name: &TableName) -> Option<u64> {
         self.tables.get(name).map(|table| table.version)
+    }
+
+    /// Versions of a table that others were made from, which `why` reads: one that is held or waits for its trigger
+    /// needs one of each of its inputs, however long.
+    fn read_of(&self, name: &TableName) -> impl Iterator<Item = u64> {
+        let readers = self.tables.values();
+        readers.filter_map(|reader| reader.inputs.get(name).copied())
     }
 }
 
@@ -304,11 +312,25 @@ impl Ledger {
         }
     }
 
-    /// Versions that epochs name, also those epochs that are about to go: whatever can be found can be read.
+    /// Versions that epochs name, also those epochs that are about to go: whatever can be found can be read. So can what
+    /// their tables were made from, but for bronze, which is too large to be kept for that.
     fn versions(&self, name: &TableName) -> BTreeSet<u64> {
         let leaving = self.leaving.values().map(|leaving| &leaving.entry);
         let entries = self.known.values().chain(leaving);
-        entries.filter_map(|entry| entry.version(name)).collect()
+        let (mut versions, mut read) = (BTreeSet::new(), BTreeSet::new());
+        for entry in entries {
+            if let Some(version) = entry.version(name) {
+                versions.insert(version);
+                read.extend(entry.read_of(name));
+            }
+        }
+        if !name.is_bronze() {
+            let path = Lake::table_path(name);
+            let new = read.difference(&versions).copied();
+            let there: Vec<u64> = new.filter(|v| is_there(&self.lake, &path, *v)).collect();
+            versions.extend(there);
+        }
+        versions
     }
 
     async fn read(&self, epoch: u64) -> Result<Option<Entry>> {

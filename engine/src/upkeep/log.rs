@@ -51,6 +51,12 @@ pub(crate) async fn clean_log(
     }))
 }
 
+/// Whether the log of the table in directory `path` still has a version.
+pub(super) fn is_there(lake: &Lake, path: &str, version: u64) -> bool {
+    let entry = format!("{path}/_delta_log/{version:020}");
+    lake.has_file(&format!("{entry}.json")) || lake.has_file(&format!("{entry}.checkpoint.parquet"))
+}
+
 /// What lies in a table's log.
 struct Entries<'a> {
     by_version: BTreeMap<u64, Vec<&'a ListedFile>>,

@@ -15,6 +15,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Column, JoinType, ScalarValue, TableReference};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::logical_expr::{
@@ -31,10 +32,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use sql_files::{DEFAULT_SCHEMA, TableName};
 
+use super::kept_out::Over;
 use super::{Asked, MAX_ROWS};
+use crate::bronze;
 use crate::error::Result;
-use crate::project;
+use crate::project::{self, SqlFile};
 use crate::refresh::now;
+use crate::session::public_views;
 
 /// Begins the name of the column that carries a scan's row upwards.
 const CARRIED: &str = "__row_";
@@ -52,6 +56,7 @@ impl Asked<'_> {
         &self,
         table: &TableName,
         wanted: Expr,
+        over: Over,
     ) -> Result<Vec<Contribution>> {
         let Some(file) = self.project.project.file(table) else {
             return Ok(Vec::new());
@@ -59,7 +64,7 @@ impl Asked<'_> {
         if file.directives.cdc.is_some() {
             return Ok(Vec::new());
         }
-        let context = self.inputs_of(table)?;
+        let context = self.inputs_of(file, over)?;
         let plan = context
             .state()
             .statement_to_plan(project::planned(file.statement()))
@@ -86,15 +91,30 @@ impl Asked<'_> {
         Ok(contributions)
     }
 
-    /// A session that sees a table's inputs at the versions it was made from.
-    pub(super) fn inputs_of(&self, table: &TableName) -> Result<SessionContext> {
-        let state = self.manifest.table(table)?;
-        let mut tables: Vec<(TableName, Arc<dyn TableProvider>)> = Vec::new();
-        for (input, version) in &state.inputs {
-            if self.manifest.tables.contains_key(input) {
-                let whole = self.public(input, *version)?;
-                tables.push((input.clone(), Arc::new(Whole(whole))));
+    /// A session that sees a table's inputs at the versions it was made from, as its query saw them.
+    pub(super) fn inputs_of(&self, file: &SqlFile, over: Over) -> Result<SessionContext> {
+        let read = &self.manifest.table(&file.name)?.inputs;
+        let mut tables = Vec::new();
+        for input in project::inputs(file) {
+            // A table that is held since an edit was made from others than its file reads.
+            let served = self.manifest.tables.get(&input);
+            let version = served.map(|state| read.get(&input).copied().unwrap_or(state.version));
+            let stored: Arc<dyn TableProvider> = match version {
+                Some(version) => Arc::new(self.stored(&input, version)?),
+                None if input.is_bronze() => Arc::new(EmptyTable::new(bronze::schema())),
+                None => continue,
+            };
+            let mut views = public_views(&input, stored.clone())?;
+            if over == Over::KeptOut
+                && let Some((_, rows)) = views.first_mut()
+            {
+                *rows = self.with_kept_out(&input, stored, rows.clone())?;
             }
+            let whole = views.into_iter().map(|(name, view)| {
+                let whole: Arc<dyn TableProvider> = Arc::new(Whole(view));
+                (name, whole)
+            });
+            tables.extend(whole);
         }
         self.sessions.context(tables)
     }

@@ -10,6 +10,7 @@ use sqlparser::ast::{
     visit_expressions,
 };
 
+use super::kept_out::Over;
 use super::{Asked, predicate};
 use crate::error::Result;
 use crate::project::SqlFile;
@@ -99,7 +100,7 @@ impl Asked<'_> {
             });
         }
         let statement = Statement::Query(Box::new(query));
-        let context = self.inputs_of(&file.name)?;
+        let context = self.inputs_of(file, Over::Public)?;
         let plan = context
             .state()
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))

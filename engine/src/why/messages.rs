@@ -43,14 +43,15 @@ impl Asked<'_> {
             .filter(among(&state.key, keys.to_vec()))?
             .select(columns)?;
         let places = rows.clone().collect().await?;
-        let version = state.inputs.get(source).copied();
-        let (Some(version), Some(wanted)) = (version, coordinates(&places)) else {
+        // Bronze only grows, and keeps its old versions for a while only.
+        let bronze = self.manifest.tables.get(source);
+        let (Some(bronze), Some(wanted)) = (bronze, coordinates(&places)) else {
             return Ok(None);
         };
         let bronze = self
             .sessions
             .context([])?
-            .read_table(self.public(source, version)?)?;
+            .read_table(self.public(source, bronze.version)?)?;
         let bronze = bronze.filter(wanted)?.select(vec![
             col("_partition"),
             col("_offset"),

@@ -40,13 +40,16 @@ impl Session {
     }
 
     fn sees_all_of(&self, why: &Why) -> bool {
-        let inputs = why.inputs.iter().map(|input| &input.table);
+        let inputs = why.inputs.iter().chain(&why.kept_out);
+        let inputs = inputs.map(|input| &input.table);
+        let aside = why.kept_out.iter().map(|input| input.table.quarantine());
+        let aside: Vec<TableName> = aside.collect();
         let bronze = self
             .manifest()
             .tables
             .keys()
             .filter(|name| name.is_bronze());
-        let mut needed = inputs.chain(bronze).chain([&why.table]);
+        let mut needed = inputs.chain(&aside).chain(bronze).chain([&why.table]);
         needed.all(|table| self.info(table).is_some_and(|info| info.whole))
     }
 
@@ -58,6 +61,7 @@ impl Session {
         why.row = Some(own.ok_or_else(|| no_row(&why.table))?);
         why.partial = true;
         why.rules.clear();
+        why.kept_out.clear();
         why.messages = None;
         for part in why
             .formulas
@@ -93,10 +97,11 @@ impl Session {
     /// Those of a table's rows that the session sees, as it sees them; nothing where it cannot tell them by their key.
     async fn seen_rows(&self, info: &TableInfo, rows: &RecordBatch) -> Result<Option<RecordBatch>> {
         let name = TableName::new(&info.schema, &info.name)?;
-        let key = &self.manifest().table(&name)?.key;
-        if *key != info.key {
-            return Ok(None);
-        }
+        let state = self.manifest().tables.get(&name);
+        let key = match state.filter(|state| state.key == info.key) {
+            Some(state) if name.quarantine_of().is_none() => &state.key,
+            _ => return Ok(None),
+        };
         let wanted: Expr = match keys_in(rows, key)?.is_empty() {
             true => return Ok(None),
             false => rows_of(rows, key)?,

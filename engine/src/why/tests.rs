@@ -35,15 +35,25 @@ const PEOPLE: [(i64, &str, &str); 4] = [
     (4, "u", r#"{"id":3,"name":"Anne","age":13}"#),
 ];
 
+const FILES: [(&str, &str); 3] = [
+    ("parameters.sql", LIMITS),
+    ("gold/adults.sql", ADULTS),
+    ("gold/by_name.sql", BY_NAME),
+];
+
 async fn world() -> (World, Reader) {
+    world_of(&FILES, "").await
+}
+
+/// A world with these files, whose silver.people has these directives too.
+async fn world_of(files: &[(&str, &str)], directives: &str) -> (World, Reader) {
     let mut world = World::new().await;
-    for (path, text) in [
-        ("parameters.sql", LIMITS),
-        ("gold/adults.sql", ADULTS),
-        ("gold/by_name.sql", BY_NAME),
-    ] {
+    for (path, text) in files {
         write(&world.sql(path), text);
     }
+    let people = world.sql("silver/people.sql");
+    let text = std::fs::read_to_string(&people).expect("a file");
+    write(&people, &format!("{directives}{text}"));
     world.events(&PEOPLE).await;
     world.refresher().await.turn().await.expect("an epoch");
     let reader = Reader::new(
@@ -62,9 +72,13 @@ async fn why(reader: &Reader, table: &str, key: &[&str]) -> Result<Why> {
 
 /// `table: column=value ...` for each row, in no order of its own.
 fn rested_on(why: &Why) -> Vec<String> {
+    lines_of(&why.inputs)
+}
+
+fn lines_of(inputs: &[Input]) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let mut lines = Vec::new();
-    for input in &why.inputs {
+    for input in inputs {
         for row in 0..input.rows.num_rows() {
             let cells: Vec<String> = input
                 .rows
@@ -117,7 +131,7 @@ async fn a_row_names_the_rows_and_parameters_it_rests_on() {
             ("l.majority", Some("18"), None)
         ]
     );
-    assert_eq!(why.rules[0].holds, Some(true));
+    assert_eq!(why.rules[0].verdict, Verdict::Holds);
     assert_eq!(why.row.expect("a row").num_rows(), 1);
 }
 
@@ -174,4 +188,130 @@ async fn a_table_says_how_it_is_refreshed_and_what_that_took() {
     assert_eq!(epochs, [2, 1], "newest first");
     let work = people.past[0].work.as_ref().expect("known");
     assert!(work.rows >= 1 && work.bytes > 0, "{work:?}");
+}
+
+const GROWN: &str = "-- @expect grown: age > 10 ON VIOLATION QUARANTINE\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_made_of_kept_out_rows_names_them_and_their_messages() {
+    let aside = "-- @key id\nSELECT id, rule FROM silver.people__quarantine";
+    let small = "-- @key id\n-- @expect large: age > 20 ON VIOLATION QUARANTINE
+        SELECT id, age FROM silver.people";
+    let below = "-- @key id\nSELECT id, reason FROM gold.large__quarantine";
+    let files = [
+        ("gold/aside.sql", aside),
+        ("gold/large.sql", small),
+        ("gold/below.sql", below),
+    ];
+    let (_world, reader) = world_of(&files, GROWN).await;
+    let of_fold = why(&reader, "gold.aside", &["2"]).await.expect("an answer");
+    let lines = rested_on(&of_fold);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let expected = "silver.people__quarantine: 2 Bob 7 grown age > 10 is not true 0 1 ";
+    assert!(lines[0].starts_with(expected), "{lines:?}");
+    let messages = of_fold.inputs[0].messages.as_ref().expect("messages");
+    assert_eq!(messages.num_rows(), 1);
+
+    let of_whole = why(&reader, "gold.below", &["3"]).await.expect("an answer");
+    assert_eq!(
+        rested_on(&of_whole),
+        [
+            "gold.large__quarantine: 3 13 large age > 20 is not true NULL NULL NULL",
+            "silver.people: 3 Anne 13",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_not_there_names_the_rule_that_keeps_it_out() {
+    let large = "-- @key id\n-- @expect large: age > 20 ON VIOLATION QUARANTINE
+        SELECT id, age FROM silver.people";
+    let report = "-- @key id\nSELECT id, 100 / (age - 13) AS share FROM gold.large";
+    let files = [
+        FILES[0],
+        FILES[1],
+        ("gold/large.sql", large),
+        ("gold/report.sql", report),
+    ];
+    let (world, reader) = world_of(&files, GROWN).await;
+    let adult = why(&reader, "gold.adults", &["2"])
+        .await
+        .expect("an answer");
+    assert!(adult.row.is_none() && adult.inputs.is_empty());
+    assert_eq!(adult.rules[0].verdict, Verdict::NoRow);
+    let lines = lines_of(&adult.kept_out);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let expected = "silver.people: 2 Bob 7 grown age > 10 is not true 0 1 ";
+    assert!(lines[0].starts_with(expected), "{lines:?}");
+
+    for table in ["gold.large", "gold.report"] {
+        let why = why(&reader, table, &["3"]).await;
+        let lines = why.as_ref().map(|why| lines_of(&why.kept_out));
+        match table {
+            "gold.large" => assert_eq!(
+                lines.expect("an answer"),
+                ["gold.large: 3 13 large age > 20 is not true NULL NULL NULL"]
+            ),
+            // The query cannot be computed for the row that is kept out.
+            _ => assert!(lines.is_err() || !lines.expect("an answer").is_empty()),
+        }
+    }
+    let unknown = why(&reader, "gold.adults", &["99"]).await;
+    assert_eq!(unknown.expect_err("unknown").kind(), ErrorKind::NotFound);
+    let seen = why(&reader, "gold.adults", &["1"])
+        .await
+        .expect("an answer");
+    assert!(seen.kept_out.is_empty());
+
+    let dropping = GROWN.replace("QUARANTINE", "DROP");
+    let people = world.sql("silver/people.sql");
+    let text = std::fs::read_to_string(&people).expect("a file");
+    write(&people, &text.replace(GROWN, &dropping));
+    let refreshed = world.refresher().await.turn().await;
+    refreshed.expect("an epoch");
+    let adult = why(&reader, "gold.adults", &["2"])
+        .await
+        .expect("an answer");
+    assert_eq!(adult.kept_out[0].table.to_string(), "silver.people");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_gives_no_answer_on_a_row_is_not_one_about_the_table() {
+    let rules = "-- @expect odd: 100 / (age - 30) < 0 ON VIOLATION WARN
+-- @expect some: count(*) > 0 ON VIOLATION WARN\n";
+    let (_world, reader) = world_of(&[], rules).await;
+    let why = why(&reader, "silver.people", &["1"])
+        .await
+        .expect("an answer");
+    let verdicts: Vec<Verdict> = why.rules.iter().map(|rule| rule.verdict).collect();
+    assert_eq!(verdicts, [Verdict::NotComputable, Verdict::WholeTable]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_never_made_says_why_not() {
+    let broken = "-- Numbers.\n-- @key id\nSELECT id, CAST(name AS BIGINT) AS n FROM silver.people";
+    let below = "-- @key id\nSELECT id, n + 1 AS n FROM gold.broken";
+    let files = [("gold/broken.sql", broken), ("gold/beneath.sql", below)];
+    let (_world, reader) = world_of(&files, "").await;
+    let newest = reader.latest().await.expect("an epoch");
+    for (table, reason, made_from) in [
+        ("gold.broken", "Cannot cast", "silver.people"),
+        ("gold.beneath", "gold.broken, which is held", "gold.broken"),
+    ] {
+        let name = table.parse().expect("a name");
+        let explained = reader.explain(&newest, &name).await.expect("explained");
+        assert!(explained.is_unbuilt && explained.past.is_empty());
+        let told = explained.state.reason.unwrap_or_default();
+        assert!(told.contains(reason), "{told}");
+        let inputs: Vec<String> = explained.inputs.keys().map(ToString::to_string).collect();
+        assert_eq!(inputs, [made_from]);
+
+        let why = why(&reader, table, &["1"]).await.expect("an answer");
+        assert!(why.is_unbuilt && why.row.is_none());
+        assert_eq!(why.held, Some(told));
+        assert_eq!(why.formulas.len(), 1);
+        let mistaken = super::tests::why(&reader, table, &["one"]).await;
+        let kind = mistaken.expect_err("no key").kind();
+        assert_eq!(kind, ErrorKind::InvalidRequest);
+    }
 }

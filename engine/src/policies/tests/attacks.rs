@@ -334,3 +334,42 @@ async fn why_tells_no_link_that_is_masked() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_tells_of_kept_out_rows_only_who_sees_them() {
+    let schemas = "SCHEMA bronze, silver, gold, main, quality";
+    let policies = format!(
+        "CREATE ROLE steward, reader;
+        GRANT SELECT ON {schemas} TO reader;
+        GRANT SELECT ON {schemas} TO steward;
+        GRANT SELECT ON silver.people__quarantine TO steward;"
+    );
+    let lake = Lake::with(&policies).await;
+    let why = async |principal: &Principal, table: &str, key: &str| {
+        let session = lake.session(principal).await.expect("a session");
+        let table = table.parse().expect("a name");
+        session.why(&table, &[key.to_owned()]).await
+    };
+    for principal in [operator(), somebody(&["steward"], &[])] {
+        for table in ["gold.bonus", "silver.people"] {
+            let why = why(&principal, table, "7").await.expect("an answer");
+            assert!(why.row.is_none() && !why.partial);
+            let [kept_out] = why.kept_out.as_slice() else {
+                panic!("{table}: {:?}", why.kept_out);
+            };
+            assert_eq!(kept_out.table.to_string(), "silver.people");
+            let rows = texts(&kept_out.rows);
+            let expected = "7,Aside,north,-8888,paid,pay > 0 is not true,0,";
+            assert!(rows[0].starts_with(expected), "{rows:?}");
+        }
+    }
+    let reader = somebody(&["reader"], &[]);
+    for table in ["gold.bonus", "silver.people"] {
+        let kept_out = why(&reader, table, "7").await.expect_err("not seen");
+        let unknown = why(&reader, table, "99").await.expect_err("not there");
+        assert_eq!(kept_out.kind(), ErrorKind::NotFound);
+        assert_eq!(kept_out.to_string(), unknown.to_string());
+        let seen = why(&reader, table, "1").await.expect("an answer");
+        assert!(!seen.partial && seen.row.is_some());
+    }
+}

@@ -170,13 +170,16 @@ fn aggregate(
         }
         "compound_columns_to_be_unique" => {
             let columns = columns(kwargs)?;
-            let is_kept = |column: &Value| column.as_str().is_some_and(|c| never_null.contains(c));
-            let list = kwargs.get("column_list").and_then(Value::as_array);
-            // Rows without any of the values are passed over there; with one that is always there they do not exist.
-            if !list.is_some_and(|list| list.iter().any(is_kept)) {
+            let is_one = match Missing::of(kwargs)? {
+                Missing::All => any_kept(kwargs, never_null),
+                Missing::Any => all_kept(kwargs, never_null),
+                Missing::Never => true,
+            };
+            // Rows that are passed over there are equal to each other here: they must not exist.
+            if !is_one {
                 return Err(
-                    "rows whose columns are all NULL count as equal in unique(); \
-                            expect one of the columns not to be null"
+                    "rows that it ignores for their NULLs count as equal in unique(); \
+                            expect the columns not to be null"
                         .to_owned(),
                 );
             }
@@ -187,20 +190,82 @@ fn aggregate(
             let mut tests = Vec::new();
             for (at, a) in columns.iter().enumerate() {
                 for b in &columns[at + 1..] {
-                    tests.push(format!("({a} IS NULL OR {b} IS NULL OR {a} <> {b})"));
+                    tests.push(format!("{a} IS DISTINCT FROM {b}"));
                 }
             }
-            Ok(Condition::Row(tests.join(" AND ")))
+            let ignored = Missing::of(kwargs)?.test(&columns);
+            let test = tests.join(" AND ");
+            Ok(Condition::Row(match ignored {
+                Some(ignored) => format!("{ignored} OR ({test})"),
+                None => test,
+            }))
         }
         "multicolumn_sum_to_equal" => {
             let total = literal(kwargs.get("sum_total"))?;
-            Ok(Condition::Row(format!(
-                "{} = {total}",
-                columns(kwargs)?.join(" + ")
-            )))
+            let columns = columns(kwargs)?;
+            let sum = format!("{} = {total}", columns.join(" + "));
+            let ignores = Missing::of(kwargs)?;
+            match ignores.test(&columns) {
+                _ if all_kept(kwargs, never_null) => Ok(Condition::Row(sum)),
+                Some(ignored) if ignores == Missing::Any => {
+                    Ok(Condition::Row(format!("{ignored} OR {sum}")))
+                }
+                // pandas takes a NULL for 0, SQL and Spark let the row pass.
+                _ => Err(
+                    "what a sum with a NULL in it comes to depends on what runs the suite; \
+                          expect its columns not to be null"
+                        .to_owned(),
+                ),
+            }
         }
         _ => Err(unknown()),
     }
+}
+
+/// Which rows an expectation about several columns passes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    All,
+    Any,
+    Never,
+}
+
+impl Missing {
+    fn of(kwargs: &Kwargs) -> Result<Self, String> {
+        let ignored = kwargs.get("ignore_row_if").filter(|value| !value.is_null());
+        match ignored.map(|ignored| ignored.as_str().unwrap_or_default()) {
+            None | Some("all_values_are_missing") => Ok(Self::All),
+            Some("any_value_is_missing") => Ok(Self::Any),
+            Some("never") => Ok(Self::Never),
+            Some(_) => Err("its ignore_row_if is not known here".to_owned()),
+        }
+    }
+
+    /// True of the rows that are passed over.
+    fn test(self, columns: &[String]) -> Option<String> {
+        let between = match self {
+            Self::All => " AND ",
+            Self::Any => " OR ",
+            Self::Never => return None,
+        };
+        let nulls = columns.iter().map(|column| format!("{column} IS NULL"));
+        Some(format!("({})", nulls.collect::<Vec<_>>().join(between)))
+    }
+}
+
+fn all_kept(kwargs: &Kwargs, never_null: &BTreeSet<&str>) -> bool {
+    kept(kwargs, never_null).all(|kept| kept)
+}
+
+fn any_kept(kwargs: &Kwargs, never_null: &BTreeSet<&str>) -> bool {
+    kept(kwargs, never_null).any(|kept| kept)
+}
+
+/// Of each column of a list, whether the suite expects it never to be NULL.
+fn kept(kwargs: &Kwargs, never_null: &BTreeSet<&str>) -> impl Iterator<Item = bool> {
+    let list = kwargs.get("column_list").and_then(Value::as_array);
+    let columns = list.into_iter().flatten();
+    columns.map(|column| column.as_str().is_some_and(|c| never_null.contains(c)))
 }
 
 fn unknown() -> String {

@@ -59,11 +59,11 @@ fn a_suite_of_the_old_form() {
 -- @expect id_not_be_null: id IS NOT NULL ON VIOLATION QUARANTINE
 -- @expect id_unique: unique(id) ON VIOLATION WARN
 -- @expect nom_unique: count(nom) = count(DISTINCT nom) ON VIOLATION WARN
--- @expect bu_in_set: bu IS NULL OR bu IN ('R&D', 'L''Équipe') ON VIOLATION QUARANTINE, FAIL OVER 5%
 -- @expect salaire_brut_between: salaire_brut IS NULL OR salaire_brut > 0 ON VIOLATION QUARANTINE
 -- @expect adresse_match_regex: adresse IS NULL OR adresse ~ '^\d{5}' ON VIOLATION QUARANTINE
 -- @expect date_embauche_date_naissance_a_to_be_greater_than_b: (date_embauche IS NULL AND date_naissance IS NULL) OR date_embauche > date_naissance ON VIOLATION QUARANTINE
 left out: expect_column_to_exist(id): the SELECT says which columns there are, and `sportlake check` holds readers to it
+left out: expect_column_values_to_be_in_set(bu): its "mostly" is a share of the rows without NULL, and FAIL OVER one of all rows; expect the column not to be null
 left out: expect_column_values_to_be_between(salaire_brut): it takes a parameter that is known at run time only
 left out: expect_column_values_to_be_of_type(id): the SELECT's CAST says the type of a column
 left out: expect_column_values_to_match_regex(adresse): its regular expression looks around or back, which SQL's cannot
@@ -84,6 +84,111 @@ fn a_suite_of_the_new_form() {
 -- @expect order_distinct_values_to_equal_set: count(DISTINCT "Order") FILTER (WHERE "Order" IN (1, 2, 2)) = 2 AND count(DISTINCT "Order") = 2 ON VIOLATION FAIL
 left out: unexpected_rows_expectation: no @expect rule says the same; write it as a SQL condition by hand
 "##);
+}
+
+/// The one line or reason that an expectation becomes, beside one that says which columns are never NULL.
+fn one(kind: &str, kwargs: &str, severity: &str, never_null: &[&str]) -> String {
+    let mut expectations: Vec<String> = never_null
+        .iter()
+        .map(|column| format!(r#"{{"type": "{NOT_NULL}", "kwargs": {{"column": "{column}"}}}}"#))
+        .collect();
+    expectations.push(format!(
+        r#"{{"type": "{kind}", "kwargs": {{{kwargs}}}, "severity": "{severity}"}}"#
+    ));
+    let json = format!(r#"{{"expectations": [{}]}}"#, expectations.join(", "));
+    let text = lines(&json, OnViolation::Quarantine);
+    let line = text.lines().last().unwrap_or_default();
+    match line.split_once(": ") {
+        Some(("left out", reason)) => format!("left out: {reason}"),
+        Some((_, rule)) => rule.to_owned(),
+        None => line.to_owned(),
+    }
+}
+
+#[test]
+fn a_share_is_taken_where_it_is_one_of_all_rows() {
+    let in_set = "expect_column_values_to_be_in_set";
+    let mostly = r#""column": "bu", "value_set": ["a"], "mostly": 0.95"#;
+    let rule = "bu IS NULL OR bu IN ('a') ON VIOLATION QUARANTINE, FAIL OVER 5%";
+    assert_eq!(one(in_set, mostly, "critical", &["bu"]), rule);
+    let of_some = one(in_set, mostly, "critical", &["id"]);
+    assert!(
+        of_some.contains("share of the rows without NULL"),
+        "{of_some}"
+    );
+    let warning = one(in_set, mostly, "warning", &["bu"]);
+    assert!(warning.contains("it cannot only warn"), "{warning}");
+    assert_eq!(
+        one(
+            NOT_NULL,
+            r#""column": "bu", "mostly": 0.9"#,
+            "critical",
+            &[]
+        ),
+        "bu IS NOT NULL ON VIOLATION QUARANTINE, FAIL OVER 10%"
+    );
+    let conditional = r#"{"expectations": [
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "bu", "row_condition": "id > 3"}},
+        {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "bu"}}]}"#;
+    let text = lines(conditional, OnViolation::Warn);
+    assert!(text.contains("count(bu) = count(DISTINCT bu)"), "{text}");
+
+    let pair = "expect_column_pair_values_to_be_equal";
+    let pairs = |ignored: &str, never_null: &[&str]| {
+        let kwargs = format!(
+            r#""column_A": "a", "column_B": "b", "mostly": 0.5, "ignore_row_if": "{ignored}""#
+        );
+        one(pair, &kwargs, "critical", never_null).ends_with("FAIL OVER 50%")
+    };
+    assert!(pairs("both_values_are_missing", &["b"]));
+    assert!(!pairs("both_values_are_missing", &[]));
+    assert!(!pairs("either_value_is_missing", &["b"]));
+    assert!(pairs("either_value_is_missing", &["a", "b"]));
+    assert!(pairs("neither", &[]));
+}
+
+#[test]
+fn rows_are_passed_over_for_their_nulls_as_there() {
+    let of = |kind: &str, more: &str, never_null: &[&str]| {
+        let kwargs = format!(r#""column_list": ["a", "b"]{more}"#);
+        one(kind, &kwargs, "critical", never_null)
+    };
+    let any = r#", "ignore_row_if": "any_value_is_missing""#;
+    let never = r#", "ignore_row_if": "never""#;
+    let other = r#", "ignore_row_if": "on_mondays""#;
+
+    let sum = "expect_multicolumn_sum_to_equal";
+    let total = |more: &str| format!(r#", "sum_total": 3{more}"#);
+    let kept = "a + b = 3 ON VIOLATION QUARANTINE";
+    assert_eq!(of(sum, &total(""), &["a", "b"]), kept);
+    assert!(of(sum, &total(""), &["a"]).contains("a sum with a NULL in it"));
+    assert!(of(sum, &total(never), &[]).contains("a sum with a NULL in it"));
+    assert_eq!(
+        of(sum, &total(any), &[]),
+        "(a IS NULL OR b IS NULL) OR a + b = 3 ON VIOLATION QUARANTINE"
+    );
+
+    let unique = "expect_compound_columns_to_be_unique";
+    let rule = "unique(a, b) ON VIOLATION WARN";
+    assert_eq!(of(unique, "", &["b"]), rule);
+    assert!(of(unique, "", &[]).contains("count as equal in unique()"));
+    assert!(of(unique, any, &["b"]).contains("count as equal in unique()"));
+    assert_eq!(of(unique, any, &["a", "b"]), rule);
+    assert_eq!(of(unique, never, &[]), rule);
+
+    let within = "expect_select_column_values_to_be_unique_within_record";
+    assert_eq!(
+        of(within, "", &[]),
+        "(a IS NULL AND b IS NULL) OR (a IS DISTINCT FROM b) ON VIOLATION QUARANTINE"
+    );
+    assert_eq!(
+        of(within, never, &[]),
+        "a IS DISTINCT FROM b ON VIOLATION QUARANTINE"
+    );
+    for kind in [sum, unique, within] {
+        let reason = of(kind, &total(other), &["a", "b"]);
+        assert!(reason.contains("ignore_row_if is not known"), "{reason}");
+    }
 }
 
 #[test]

@@ -133,6 +133,42 @@ fn functions_over_several_events_are_refused() {
 }
 
 #[test]
+fn functions_whose_value_changes_by_itself_are_refused() {
+    let from = "FROM bronze.employees";
+    let message = "has another value each time it is computed";
+    for (call, place) in [
+        ("now()", "4:1"),
+        ("current_date", "4:1"),
+        ("CURRENT_TIMESTAMP", "4:1"),
+        ("random()", "4:1"),
+        ("uuid()", "4:1"),
+        ("round(random(), 2)", "4:7"),
+        ("(SELECT now())", "4:9"),
+    ] {
+        refused(
+            &format!("SELECT {ID},\n{call} AS at {from}"),
+            message,
+            place,
+        );
+    }
+    refused(
+        &format!("SELECT {ID} {from}\nWHERE _timestamp > now() - INTERVAL '30 days'"),
+        message,
+        "4:20",
+    );
+    let deletes = HEADER.replace("op = 'd'", "op = 'd' OR _timestamp < now()");
+    let text = format!("{deletes}SELECT {ID} {from}");
+    let problems = check(&[("silver/x.sql", &text)]);
+    assert!(problems.contains(message), "{problems}");
+    assert!(
+        problems.contains(" --> sql/silver/x.sql:2:91\n"),
+        "{problems}"
+    );
+    let gold = "SELECT id, now() AS at, random() AS chance FROM silver.employees";
+    assert_eq!(check(&[("gold/x.sql", gold)]), "");
+}
+
+#[test]
 fn joins_that_may_leave_events_out_or_double_them_are_refused() {
     let select = format!("SELECT {ID}, r.n FROM bronze.employees e");
     for join in [

@@ -20,7 +20,7 @@ use super::winners::{Key, Winners};
 use super::{Extent, candidate};
 use crate::delta::{Change, DataFile, TableLayout};
 use crate::error::Result;
-use crate::hidden::{DROPPED, KEPT, RULE};
+use crate::hidden::{DROPPED, KEPT, REASON, RULE};
 use crate::lake::Lake;
 use crate::pinned::PinnedTable;
 use crate::refresh::Refresher;
@@ -227,7 +227,7 @@ impl Meeting<'_> {
 async fn differs(batch: &RecordBatch, verdicts: &Verdicts) -> Result<bool> {
     let judged = verdicts.judge(batch).await?;
     let same = |name| judged.column_by_name(name) == batch.column_by_name(name);
-    Ok(!same(RULE) || !same(DROPPED))
+    Ok(!same(RULE) || !same(REASON) || !same(DROPPED))
 }
 
 /// The stored rows whose key no winner has and that no event emptied away.

@@ -5,6 +5,11 @@ use crate::plan::{ChangeKind, Plan, PlanConfig, PlannedTable, plan};
 
 impl World {
     async fn plan(&self) -> Plan {
+        let newest = EpochLog::new(self.lake.clone()).newest().await;
+        self.plan_on(newest.expect("readable").map(Arc::new)).await
+    }
+
+    async fn plan_on(&self, epoch: Option<Arc<Manifest>>) -> Plan {
         let config = PlanConfig {
             project: ProjectConfig { path: self.sql("") },
             refresh: RefreshConfig::default(),
@@ -12,7 +17,7 @@ impl World {
             compares_rows: true,
             samples: 3,
         };
-        plan(&self.lake, &config, clock(&self.seconds))
+        plan(&self.lake, &config, epoch, clock(&self.seconds))
             .await
             .expect("a plan")
     }
@@ -141,6 +146,26 @@ async fn a_plan_tells_what_an_edit_does_down_to_rows_and_does_nothing() {
         "gold/totals.sql: rule sane changed"
     );
     assert_eq!(plan.needs_apply, ["gold.below is retired"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_about_the_epoch_that_is_held_whatever_is_published_meanwhile() {
+    let mut world = World::new().await;
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE)]).await;
+    let Turn::Published(held) = refresher.turn().await.expect("a turn") else {
+        panic!("nothing published");
+    };
+    world.events(&[(2, "c", BOB)]).await;
+    refresher.turn().await.expect("a turn");
+    let edited = TOTALS.replace("count(*) AS people", "count(*) + 10 AS people");
+    write(&world.sql("gold/totals.sql"), &edited);
+    let plan = world.plan_on(Some(held)).await;
+    assert_eq!(plan.epoch, Some(1));
+    assert_eq!(
+        samples(planned(&plan, "gold.totals")),
+        ["- one=1 people=1 oldest=30", "+ one=1 people=11 oldest=30"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -261,6 +261,30 @@ async fn a_rollback_finds_its_data_after_upkeep_and_takes_in_what_came_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_held_table_says_why_long_after_its_inputs_went_on() {
+    let mut world = World::new().await;
+    world.start_clock();
+    let mut refresher = world.refresher().await;
+    refresher.config.upkeep = hasty();
+    world.events(&[(1, "c", ANNE)]).await;
+    refresher.turn().await.expect("a turn");
+    let ancient = r#"{"id":100,"name":"Adam","age":400}"#;
+    world.events(&[(1, "c", ancient)]).await;
+    many_turns(&mut world, &mut refresher, 2, 130).await;
+    let log = world.lake.root().join("silver/people/_delta_log");
+    assert!(!log.join(format!("{:020}.json", 5)).exists(), "cleaned");
+
+    let reader = world.watcher();
+    let newest = reader.latest().await.expect("an epoch");
+    let totals: TableName = "gold.totals".parse().expect("a name");
+    assert_eq!(newest.tables[&totals].state, Freshness::Held);
+    let why = reader.why(&newest, &totals, &["1".to_owned()]).await;
+    let why = why.expect("an answer");
+    let inputs: Vec<_> = why.inputs.iter().map(|input| texts(&input.rows)).collect();
+    assert_eq!(inputs, [["1,Anne,30"]], "as they were then");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retired_table_gives_up_its_files_and_may_come_back() {
     let mut world = World::new().await;
     world.start_clock();

@@ -114,6 +114,45 @@ async fn changes_stay_for_a_held_table_while_epochs_of_then_are_kept() {
 }
 
 #[tokio::test]
+async fn what_a_held_table_was_made_from_stays_with_it() {
+    let mut world = World::new().await;
+    let silver: TableName = "silver.people".parse().expect("a name");
+    let entry = format!("silver/people/_delta_log/{:020}.json", 10);
+    let written = world.lake.create(&entry, Vec::new()).await;
+    written.expect("written");
+    for epoch in 1..=200_u64 {
+        // Two tables are held: the one at what it read in the first epoch, the other at what is gone.
+        let manifest = json!({
+            "epoch": epoch, "term": 1, "now": at(0), "project": "p",
+            "tables": {
+                "silver.people": { "version": epoch * 10, "inputs": { "bronze.people": epoch } },
+                "gold.older": { "version": 5, "inputs": { "silver.people": 2 } },
+                "gold.totals": { "version": 7, "inputs": { "silver.people": 10, "silver.gone": 3 } },
+            },
+        });
+        let json = manifest.to_string().into_bytes();
+        let written = world.lake.create(&manifest_path(epoch), json).await;
+        written.expect("written");
+    }
+    world.look(200 * HOUR, true).await;
+    for epoch in world.ledger.unneeded() {
+        let thinned = world.ledger.thin(epoch, at(200 * HOUR)).await;
+        thinned.expect("removed");
+    }
+    world.look(201 * HOUR, true).await;
+    let needs = world.ledger.needs(&silver).expect("named");
+    assert_eq!((needs.from, needs.consumed), (1980, 2000));
+    assert_eq!(
+        Vec::from_iter(needs.apart),
+        [10],
+        "one version, not all since"
+    );
+    let gone = TableName::new("silver", "gone").expect("a name");
+    let retired = world.ledger.needs_of_retired(&gone);
+    assert_eq!(retired.from, u64::MAX, "no epoch shows it any more");
+}
+
+#[tokio::test]
 async fn a_clock_that_leaps_removes_nothing_until_it_is_steady() {
     let mut world = World::new().await;
     for epoch in 1..=20 {

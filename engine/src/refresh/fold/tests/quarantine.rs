@@ -88,6 +88,21 @@ async fn a_changed_rule_judges_the_stored_rows_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_changed_rule_keeps_out_again_says_so_in_its_words() {
+    let mut world = World::new(THINGS).await;
+    let mut refresher = world.refresher().await;
+    world
+        .append(&[event(1, "c", r#"{"id":1,"n":200,"t":"large"}"#)])
+        .await;
+    published(&mut refresher).await;
+    let reasons = "SELECT rule, reason FROM silver.things__quarantine";
+    assert_eq!(world.rows(reasons).await, ["small,n < 100 is not true"]);
+    world.write("silver/things.sql", &THINGS.replace("n < 100", "n < 150"));
+    published(&mut refresher).await;
+    assert_eq!(world.rows(reasons).await, ["small,n < 150 is not true"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_cannot_be_computed_quarantines_its_row() {
     let rule = THINGS.replace("n < 100", "100 / n > 1");
     let mut world = World::new(&rule).await;
