@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use arrow::array::{AsArray, StringArray};
+use arrow::array::{Array, AsArray, StringArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, col, ident, lit};
@@ -10,7 +10,7 @@ use sql_files::TableName;
 
 use super::{Asked, among};
 use crate::error::Result;
-use crate::hidden::{DELETED, OFFSET, PARTITION, RULE};
+use crate::hidden::{DELETED, OFFSET, PARTITION, RULE, TIMESTAMP};
 use crate::reader::stored_table;
 
 impl Asked<'_> {
@@ -35,6 +35,7 @@ impl Asked<'_> {
         columns.extend([
             col(PARTITION).alias("partition"),
             col(OFFSET).alias("offset"),
+            col(TIMESTAMP),
             col(DELETED).alias("deleted"),
             col(RULE).alias("rule"),
         ]);
@@ -52,6 +53,8 @@ impl Asked<'_> {
             .sessions
             .context([])?
             .read_table(self.public(source, bronze.version)?)?;
+        // A dead letter that was taken in again has the coordinates of the event that it became.
+        let wanted = wanted.and(col("error").is_null());
         let bronze = bronze.filter(wanted)?.select(vec![
             col("_partition"),
             col("_offset"),
@@ -102,11 +105,16 @@ fn joined(topic: &str, places: &[RecordBatch], found: &[RecordBatch]) -> Result<
     let topics: StringArray = std::iter::repeat_n(Some(topic), places.num_rows()).collect();
     let mut fields: Vec<Arc<Field>> = vec![Arc::new(Field::new("topic", DataType::Utf8, false))];
     let mut columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(topics)];
-    fields.extend(places.schema().fields().iter().cloned());
-    columns.extend(places.columns().iter().cloned());
+    let schema = places.schema();
+    let told = schema.fields().iter().zip(places.columns());
+    for (field, column) in told.filter(|(field, _)| field.name() != TIMESTAMP) {
+        fields.push(field.clone());
+        columns.push(column.clone());
+    }
     if let Some(schema) = found.first().map(RecordBatch::schema) {
         let found = concat_batches(&schema, found)?;
-        let of = |batch: &RecordBatch, partition: &str, offset: &str, row: usize| {
+        // Another cluster has messages of the same coordinates.
+        let of = |batch: &RecordBatch, partition: &str, offset: &str, time: &str, row: usize| {
             let partition = batch
                 .column_by_name(partition)?
                 .as_primitive::<Int32Type>()
@@ -115,14 +123,17 @@ fn joined(topic: &str, places: &[RecordBatch], found: &[RecordBatch]) -> Result<
                 .column_by_name(offset)?
                 .as_primitive::<Int64Type>()
                 .value(row);
-            Some((partition, offset))
+            let times = batch.column_by_name(time)?;
+            let times = times.as_primitive::<TimestampMicrosecondType>();
+            let time = times.is_valid(row).then(|| times.value(row));
+            Some((partition, offset, time))
         };
         let by_place: std::collections::HashMap<_, _> = (0..found.num_rows())
-            .filter_map(|row| Some((of(&found, "_partition", "_offset", row)?, row)))
+            .filter_map(|row| Some((of(&found, "_partition", "_offset", "time", row)?, row)))
             .collect();
         let rows: arrow::array::UInt64Array = (0..places.num_rows())
             .map(|row| {
-                let place = of(&places, "partition", "offset", row)?;
+                let place = of(&places, "partition", "offset", TIMESTAMP, row)?;
                 by_place.get(&place).map(|row| *row as u64)
             })
             .collect();
