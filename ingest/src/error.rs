@@ -39,7 +39,8 @@ pub(crate) fn of_topic(topic: &Topic, what: &str, error: &KafkaError) -> Option<
             ErrorKind::PermissionDenied,
             format!("the brokers do not let this client {what} \"{topic}\""),
             format!(
-                "Let the user of [kafka] Read and Describe topic {topic}: kafka-acls --add --allow-principal User:.. --operation Read --operation Describe --topic {topic}."
+                "Let the user of [kafka] Read and Describe it: kafka-acls --add --allow-principal User:.. \
+                 --operation Read --operation Describe --topic {topic}."
             ),
         ),
         RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => (
@@ -53,6 +54,14 @@ pub(crate) fn of_topic(topic: &Topic, what: &str, error: &KafkaError) -> Option<
         Error::new(kind, message)
             .hint(hint)
             .caused_by(error.clone()),
+    )
+}
+
+/// Whether brokers answered, and refuse one topic.
+pub(crate) fn is_of_topic(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::NotFound
     )
 }
 
@@ -80,7 +89,7 @@ mod tests {
             hint.contains("--operation Describe --topic s.public.a"),
             "{hint}"
         );
-        assert!(!is_transient(&error), "others are read meanwhile");
+        assert!(is_of_topic(&error) && !is_transient(&error));
         assert!(said(RDKafkaErrorCode::BrokerTransportFailure).is_none());
     }
 }

@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use crate::budget::Budget;
 use crate::client::Client;
 use crate::config::Start;
-use crate::error::{from_changes, is_transient};
+use crate::error::{from_changes, is_of_topic, is_transient};
+use crate::probe::{self, Last};
 use crate::progress::Progress;
 use crate::reader::Assignment;
 use crate::topics::{self, Discovery, Stored, Watermarks};
@@ -107,23 +108,8 @@ impl Intake {
             let fresh: Vec<i32> = (0..partitions)
                 .filter(|partition| !self.progress.is_read(&topic, *partition))
                 .collect();
-            if fresh.is_empty() {
-                continue;
-            }
-            match self.bring_in(topic.clone(), fresh).await {
-                // One topic keeps no other from being read.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::PermissionDenied | ErrorKind::NotFound
-                    ) =>
-                {
-                    self.discovery.pass_over(&topic, &error);
-                }
-                brought => {
-                    brought?;
-                    self.discovery.is_readable(&topic);
-                }
+            if !fresh.is_empty() {
+                self.bring_in(topic, fresh).await?;
             }
         }
         self.start = Start::Earliest;
@@ -155,11 +141,25 @@ impl Intake {
             }
             opened => opened?,
         };
-        let watermarks = self.watermarks(&topic, &partitions).await?;
-        let is_anew = self.anew.contains(topic.as_str());
+        let watermarks = match self.watermarks(&topic, &partitions).await {
+            // One topic keeps no other from being read.
+            Err(error) if is_of_topic(&error) => {
+                self.discovery.pass_over(&topic, &error);
+                return Ok(());
+            }
+            watermarks => watermarks?,
+        };
+        self.discovery.is_readable(&topic);
+        let mut is_anew = self.anew.contains(topic.as_str());
         let from_earliest = is_anew || self.from_earliest.contains(topic.as_str());
         let cluster = self.cluster.flatten();
         let known = known(&table, &topic, &partitions).await?;
+        if !is_anew && let Some(last) = self.another(&topic, &watermarks, &known).await? {
+            if !from_earliest {
+                return Err(topics::made_again(&topic, last.partition, last.offset));
+            }
+            is_anew = true;
+        }
         // A partition that is added to a topic is read whole: what it holds came since.
         let is_known = self.written.contains(&topic) || known.values().any(Known::is_stored);
         let begin = match is_known {
@@ -234,6 +234,32 @@ impl Intake {
         // The reader hangs up only when it ends, and then its outcome says why.
         drop(self.assignments.send(assignments).await);
         Ok(())
+    }
+
+    /// Where a topic has another message than the last one that was read of it.
+    async fn another(
+        &self,
+        topic: &Topic,
+        watermarks: &BTreeMap<i32, Watermarks>,
+        known: &BTreeMap<i32, Known>,
+    ) -> Result<Option<Last>> {
+        let cluster = self.cluster.flatten();
+        let read = watermarks.iter().filter_map(|(partition, watermarks)| {
+            let Known { offset, lineage } = known.get(partition)?;
+            let stored = Stored::of(*offset, lineage.cluster, cluster, Start::Earliest);
+            let Stored::Offset(next) = stored else {
+                return None;
+            };
+            let is_there = next > watermarks.low && next <= watermarks.high;
+            is_there.then_some(Last {
+                partition: *partition,
+                offset: next - 1,
+                time_ms: lineage.time_ms?,
+            })
+        });
+        let read: Vec<Last> = read.collect();
+        let (kafka, topic) = (self.kafka.clone(), topic.clone());
+        blocking(move || Ok(probe::another(&kafka, &topic, &read))).await
     }
 
     async fn watermarks(

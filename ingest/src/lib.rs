@@ -16,6 +16,7 @@ mod intake;
 mod lag;
 mod lineage;
 mod metrics;
+mod probe;
 mod progress;
 mod quantity;
 mod reader;

@@ -317,6 +317,17 @@ fn elsewhere(topic: &Topic, partition: i32) -> Error {
     ))
 }
 
+/// What is said of a topic whose offsets begin again.
+pub(crate) fn made_again(topic: &Topic, partition: i32, offset: i64) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "\"{topic}\" was made again since it was read: message {offset} of partition {partition} is another one than then"
+        ),
+    )
+    .hint(cure(topic))
+}
+
 /// What to do when the messages that come next are gone from a topic.
 pub(crate) fn cure(topic: &Topic) -> String {
     format!(

@@ -2,7 +2,7 @@ use engine::ErrorKind;
 use engine::bronze::{BronzeTable, PartitionOffset};
 use ingest::IngestConfig;
 
-use crate::support::{Broker, Ingest, TestLake, clock, quick, rows};
+use crate::support::{Broker, Ingest, Sent, TestLake, clock, quick, rows};
 
 const TOPIC: &str = "sportsdata.public.employees";
 
@@ -70,6 +70,54 @@ async fn an_offset_outside_the_topic_is_an_error_with_its_cure() {
         ingest.stop().await;
     }
     assert_eq!(stored(&lake).len(), 14);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_is_noticed_by_newer_changes() {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 0..10).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("employees", 10).await;
+    ingest.stop().await;
+    broker.delete(TOPIC).await;
+    broker.create(TOPIC, 1).await;
+    for id in 0..12 {
+        // A capture loads its table again, which takes place later than all before.
+        let value = format!(
+            r#"{{"after":{{"id":{id}}},"source":{{"lsn":900,"ts_ms":1700000005000}},"op":"r"}}"#
+        );
+        let message = Sent {
+            partition: 0,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &[],
+        };
+        broker.send(TOPIC, message).await;
+    }
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    let error = ingest.ended().await.expect_err("another topic");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("made again"), "{error}");
+    let hint = error.hint_text().expect("a hint");
+    assert!(
+        hint.contains(&format!("sportlake ingest --from-earliest {TOPIC}")),
+        "{hint}"
+    );
+
+    let allowed = IngestConfig {
+        from_earliest: vec![TOPIC.to_owned()],
+        ..quick()
+    };
+    // Once: it is the topic that is read from then on.
+    for config in [allowed.clone(), allowed, quick()] {
+        let ingest = Ingest::start(&broker.kafka, &lake, config).await;
+        ingest.until("employees", 22).await;
+        ingest.stop().await;
+    }
+    assert_eq!(stored(&lake).len(), 22);
     broker.stop().await;
 }
 

@@ -121,5 +121,8 @@ fn one_topic_each(table: &str, other: &str, topic: &str) -> Error {
         ErrorKind::Conflict,
         format!("\"{table}\" would be written to \"{topic}\", which is the topic of \"{other}\""),
     )
-    .hint("Kafka takes letters, digits, \".\", \"_\" and \"-\" in names, and \"_\" stands for the rest: rename one of the tables, or take it out of the publication.")
+    .hint(
+        "Kafka takes letters, digits, \".\", \"_\" and \"-\" in names, and \"_\" stands for the rest: rename one of the \
+         tables, or take it out of the publication.",
+    )
 }
