@@ -27,6 +27,10 @@ mod ports;
 mod postgres;
 mod proof;
 mod refusals;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of feeds, which use more of it"
+)]
 #[path = "../feeds/routes.rs"]
 mod routes;
 mod tables;

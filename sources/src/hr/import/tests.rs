@@ -196,9 +196,10 @@ fn a_sport_that_is_no_longer_declared_is_deleted() {
 
 #[test]
 fn mass_deletions_need_a_yes() {
-    let rows = |count: i64| Rows {
-        rows: (0..count).map(|id| (id, Row::new())).collect(),
-        ..Rows::default()
+    let rows = |count: i64| {
+        let mut rows = Rows::default();
+        rows.rows = (0..count).map(|id| (id, Row::new())).collect();
+        rows
     };
     let known = |employees, sports| Known {
         employees: rows(employees),
