@@ -22,7 +22,7 @@ struct Role {
 
 impl Role {
     fn start(project: &Project, name: &'static str, arguments: &[&str]) -> Self {
-        let mut command = project.command(&[&["-vv"], arguments].concat());
+        let mut command = project.command(&[&["-vv"][..], arguments].concat());
         Self {
             name,
             process: logging(&mut command, project, name)

@@ -244,7 +244,6 @@ SELECT 1 AS id, 'x' AS nom, 'y' AS adresse
 expect_column_values_to_not_be_null(id): gold.people has a rule "id_not_be_null" already
 expect_column_pair_values_a_to_be_greater_than_b(date_embauche, date_naissance): unknown column "date_embauche"
 expect_column_values_to_be_between(salaire_brut): unknown column "salaire_brut"
-expect_column_values_to_be_in_set(bu): unknown column "bu"
 "##);
     let unknown = "gold.persons".parse().expect("a name");
     let suite = ImportedSuite::read(EMPLOYEES, OnViolation::Warn).expect("a suite");
