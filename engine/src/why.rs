@@ -153,6 +153,9 @@ impl Asked<'_> {
         }
         let mut inputs = Vec::new();
         for (name, rows, more) in evidence.into_inputs(&self.project.order) {
+            if row.is_none() && rows.num_rows() == 0 {
+                continue;
+            }
             let made_by = made_by(&name);
             let key = &self.manifest.table(&made_by)?.key;
             inputs.push(Input {

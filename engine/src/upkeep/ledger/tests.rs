@@ -139,7 +139,7 @@ async fn what_a_held_table_was_made_from_stays_with_it() {
         let thinned = world.ledger.thin(epoch, at(200 * HOUR)).await;
         thinned.expect("removed");
     }
-    world.look(201 * HOUR, true).await;
+    world.look(200 * HOUR + 60, true).await;
     let needs = world.ledger.needs(&silver).expect("named");
     assert_eq!((needs.from, needs.consumed), (1980, 2000));
     assert_eq!(
