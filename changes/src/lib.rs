@@ -13,7 +13,7 @@ mod writer;
 pub use clock::Clock;
 pub use envelope::{CommitPosition, Envelope, EnvelopeFault, Op};
 pub use error::{Error, ErrorKind, Result};
-pub use kafka::{Compression, KafkaConfig, Mechanism, Purpose, Security, diagnose, release};
+pub use kafka::{Compression, KafkaConfig, Mechanism, Purpose, Security, diagnose, kafka_release};
 pub use secret::Secret;
 pub use topic::{Topic, TopicPattern};
 pub use writer::{Change, ChangeEvent, SourceTable};

@@ -157,7 +157,9 @@ fn the_stack_comes_up_in_its_order_and_every_check_of_health_passes() {
     };
     postgres_is_healthy_when_it_answers(&services["postgres"], database.server.port);
     let project = Project::new();
-    std::fs::create_dir_all(project.path("hr")).expect("created");
+    for folder in ["hr", "data"] {
+        std::fs::create_dir_all(project.path(folder)).expect("created");
+    }
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sources/samples");
     for name in ["employes.xlsx", "sports.xlsx"] {
         std::fs::copy(samples.join(name), project.path("hr").join(name)).expect("copied");
