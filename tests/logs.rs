@@ -1,6 +1,7 @@
 //! Standard error as JSON: every line of every role, and nothing of anybody in it.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -122,9 +123,12 @@ fn every_line_of_every_role_is_an_object_and_names_nobody() {
         assert!(!lines.is_empty(), "{name}");
     }
     let refused = lines(project, "notify");
-    let refused = refused.iter().find(|line| line["level"] == "ERROR");
-    let refused = refused.expect("Slack's refusal")["fields"]["message"].to_string();
-    assert!(refused.contains("channel_not_found"), "{refused}");
+    let refused = refused.iter().find(|line| {
+        line["fields"]["message"]
+            .to_string()
+            .contains("channel_not_found")
+    });
+    assert_eq!(refused.expect("Slack's refusal")["level"], "ERROR");
 }
 
 /// What a command says of its work and of its end is on the same stream.
@@ -138,6 +142,10 @@ fn notes_progress_and_errors_of_commands_are_objects_too() {
         let ended = logging(&mut command, &project, name).status();
         (ended.expect("it runs").code(), lines(&project, name))
     };
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sources/samples");
+    let workbook = samples.join("employes.xlsx").display().to_string();
+    let (code, said) = run("import", &["hr", "import", &workbook]);
+    assert_eq!(code, Some(0), "{said:?}");
     let (code, said) = run("generate", &["generate", "--once"]);
     assert_eq!(code, Some(0), "{said:?}");
     let messages: Vec<&str> = said

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
-pub use self::diagnosis::{diagnose, release};
+pub use self::diagnosis::{diagnose, kafka_release};
 pub use self::security::{Compression, Mechanism, Security};
 use crate::error::{Error, Result};
 use crate::secret::Secret;

@@ -14,7 +14,8 @@ pub use clock::Clock;
 pub use envelope::{CommitPosition, Envelope, EnvelopeFault, Op};
 pub use error::{Error, ErrorKind, Result};
 pub use kafka::{
-    Compression, KafkaConfig, MAX_MESSAGE_BYTES, Mechanism, Purpose, Security, diagnose, release,
+    Compression, KafkaConfig, MAX_MESSAGE_BYTES, Mechanism, Purpose, Security, diagnose,
+    kafka_release,
 };
 pub use secret::Secret;
 pub use topic::{Topic, TopicPattern};

@@ -6,7 +6,7 @@ mod layout;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic, release};
+use changes::{Error, ErrorKind, KafkaConfig, Result, SourceTable, Topic, kafka_release};
 use rdkafka::admin::{NewTopic, TopicReplication};
 
 pub(crate) use self::cluster::{Cluster, Seen};
@@ -106,7 +106,7 @@ pub(crate) async fn asked(kafka: &KafkaConfig) -> Result<Seen> {
 
 async fn looked(kafka: &KafkaConfig) -> Result<(Option<&'static str>, Seen)> {
     let asked = kafka.clone();
-    let release = blocking(move || release(&asked)).await?;
+    let release = blocking(move || kafka_release(&asked)).await?;
     Ok((release, Cluster::connect(kafka)?.look().await?))
 }
 

@@ -15,18 +15,21 @@ use crate::kafka::{KafkaConfig, Purpose};
 
 /// How long brokers may take to say why they do not let a client in.
 const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the client's own lines are listened to each time: they come one by one, and there are many.
+const LISTENED: Duration = Duration::from_millis(50);
 
 /// Why the brokers do not answer this client; none where they do. Blocks for about five seconds at most.
 pub fn diagnose(kafka: &KafkaConfig) -> Option<Error> {
-    release(kafka).err()
+    kafka_release(kafka).err()
 }
 
 /// Which release of Kafka the brokers speak like, where that is heard. Blocks for about five seconds at most.
 ///
 /// # Errors
 /// Why they do not answer this client.
-pub fn release(kafka: &KafkaConfig) -> Result<Option<&'static str>> {
+pub fn kafka_release(kafka: &KafkaConfig) -> Result<Option<&'static str>> {
     let heard = Heard::default();
     let client = kafka
         .client(&Purpose::Administer)
@@ -38,7 +41,7 @@ pub fn release(kafka: &KafkaConfig) -> Result<Option<&'static str>> {
     let began = Instant::now();
     loop {
         let answered = client.client().fetch_metadata(None, PAUSE);
-        client.poll(Duration::ZERO);
+        client.poll(LISTENED);
         let Said { complaint, fetch } = heard.0.lock().clone();
         match (answered, complaint) {
             (Ok(_), _) => return Ok(fetch.map(Fetch::release)),
@@ -92,7 +95,8 @@ impl Heard {
             code,
             reason: reason.to_owned(),
         };
-        let last = &mut self.0.lock().complaint;
+        let mut said = self.0.lock();
+        let last = &mut said.complaint;
         // That all are down follows from the reason that is known already.
         if last
             .as_ref()

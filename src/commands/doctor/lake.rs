@@ -79,11 +79,12 @@ fn is_new(folder: &Path) -> bool {
 
 /// How far this machine's clock is ahead of another.
 pub(super) fn apart(check: &str, ahead: TimeDelta) -> Finding {
-    let seconds = ahead.num_milliseconds() as f64 / 1000.0;
-    let found = match ahead {
-        ahead if ahead < TimeDelta::zero() => format!("this clock is {:.1} s behind", -seconds),
-        _ => format!("this clock is {seconds:.1} s ahead"),
+    let seconds = ahead.num_milliseconds().unsigned_abs() as f64 / 1000.0;
+    let way = match ahead < TimeDelta::zero() {
+        true => "behind",
+        false => "ahead",
     };
+    let found = format!("this clock is {seconds:.1} s {way}");
     match ahead.abs() > CLOCKS_APART {
         true => Finding::fail(
             check,
@@ -133,6 +134,12 @@ fn text(protocol: Protocol) -> String {
 mod tests {
     use super::*;
     use crate::commands::doctor::State;
+
+    #[test]
+    fn less_than_a_moment_is_no_negative_time() {
+        let finding = apart("clock", TimeDelta::microseconds(-300));
+        assert_eq!(finding.found, "this clock is 0.0 s behind");
+    }
 
     #[test]
     fn clocks_may_be_seconds_apart_either_way() {
