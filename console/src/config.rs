@@ -48,7 +48,7 @@ impl Default for HttpConfig {
             max_followers: 64,
             max_exports: 4,
             unread_seconds: 60,
-            asking: Duration::from_secs(15),
+            asking: Duration::from_secs(30),
             grace: Duration::from_secs(1),
         }
     }
