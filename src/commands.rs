@@ -29,6 +29,7 @@ pub(crate) mod validate;
 mod viewpoint;
 pub(crate) mod why;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,13 +37,16 @@ use ::sources::LsnAllocator;
 use console::Trouble;
 use engine::{Clock, Error, ErrorKind, Lake, Reader};
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Config;
 use crate::output;
 use crate::shutdown::Shutdown;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// What every command is given.
 pub(crate) struct Context {
@@ -138,7 +142,7 @@ impl Context {
 
 /// Binds the address of a configuration key.
 pub(crate) async fn bind(key: &str, address: &str) -> engine::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    listen(address).await.map_err(|error| {
         let variable = format!("SPORTLAKE__{}", key.to_uppercase().replace('.', "__"));
         match error.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -157,6 +161,24 @@ pub(crate) async fn bind(key: &str, address: &str) -> engine::Result<TcpListener
                 .caused_by(error),
         }
     })
+}
+
+/// As `TcpListener::bind`, with room for those who come while others are accepted.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = match address.is_ipv4() {
+            true => TcpSocket::new_v4()?,
+            false => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        let bound = socket.bind(address);
+        match bound.and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// The one allocator of `source.lsn` for the embedded sources, beside the broker's directory.

@@ -43,7 +43,7 @@ impl Default for HttpConfig {
             insecure: false,
             hosts: Vec::new(),
             session_hours: 12,
-            max_connections: 512,
+            max_connections: 1024,
             page_seconds: 30,
             max_followers: 64,
             max_exports: 4,

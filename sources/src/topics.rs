@@ -95,7 +95,7 @@ pub async fn answering(kafka: &KafkaConfig) -> Result<Answering> {
     Ok(Answering {
         release,
         brokers: seen.brokers,
-        topics: seen.topics.len(),
+        topics: seen.named().count(),
     })
 }
 

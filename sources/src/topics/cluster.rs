@@ -33,6 +33,14 @@ pub(crate) struct Seen {
     pub(crate) topics: BTreeMap<String, Shape>,
 }
 
+impl Seen {
+    /// The topics that are not the brokers' own.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&String, &Shape)> {
+        let topics = self.topics.iter();
+        topics.filter(|(name, _)| !name.starts_with("__"))
+    }
+}
+
 /// How a topic is divided and copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {

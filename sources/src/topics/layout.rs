@@ -146,10 +146,9 @@ async fn create_missing(cluster: &Cluster, wanted: &[Wanted], seen: &Seen) -> Re
 /// Every topic that this client may see but Kafka's own.
 pub async fn list(kafka: &KafkaConfig) -> Result<Vec<Described>> {
     let seen = Cluster::connect(kafka)?.look().await?;
-    let topics = seen.topics.into_iter();
-    Ok(topics
-        .filter(|(name, _)| !name.starts_with("__"))
-        .map(|(name, shape)| described(name, shape, BTreeMap::new()))
+    Ok(seen
+        .named()
+        .map(|(name, shape)| described(name.clone(), *shape, BTreeMap::new()))
         .collect())
 }
 
