@@ -100,9 +100,12 @@ impl Proof {
             capture = start();
         }
         database.sql(&(0..40).map(|id| workload.upsert(id)).collect::<String>());
-        database.sql("INSERT INTO proof (id) VALUES (-1)");
-        let ended = |found: &[Message]| found.iter().any(|message| message.key["id"] == -1);
-        messages(kafka, "proof", ended).await;
+        // The first may be in a load, after which older changes follow; the second comes after all of them.
+        for last in [-1, -2] {
+            database.sql(&format!("INSERT INTO proof (id) VALUES ({last})"));
+            let is_last = move |found: &[Message]| found.iter().any(|m| m.key["id"] == last);
+            messages(kafka, "proof", is_last).await;
+        }
         capture.kill().await.expect("killed");
 
         let config = kafka.clone();
