@@ -11,6 +11,7 @@
 #[path = "../sources/tests/cdc/java.rs"]
 #[expect(dead_code, reason = "tests use more of it")]
 mod java;
+#[expect(dead_code, reason = "other benches use more of it")]
 mod measured;
 #[path = "../tests/parts.rs"]
 mod parts;

@@ -24,9 +24,8 @@ use std::time::{Duration, Instant};
 
 use changes::{BACKFILL_COMPLETE, KafkaConfig, Op};
 use nix::sys::signal::Signal;
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use sources::topics::TopicsConfig;
 
 use crate::broker::Broker;
 use crate::outsider::Outsider;
@@ -34,8 +33,10 @@ use crate::project::Project;
 use crate::slack::Slack;
 
 const MESSAGES: usize = 60;
-const SEED: u64 = 20_261_129;
-const BETWEEN_MS: std::ops::Range<u64> = 500..2000;
+/// Between two activities, in no order of its own.
+const LEAST_MS: u64 = 500;
+const STEP_MS: u64 = 977;
+const SPREAD_MS: u64 = 1500;
 
 fn main() {
     let messages = std::env::args()
@@ -54,7 +55,7 @@ fn main() {
     let kafka = KafkaConfig::default().with_brokers(&broker.address);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime
-        .block_on(sources::topics::ensure(&kafka))
+        .block_on(sources::topics::ensure(&kafka, &TopicsConfig::default()))
         .expect("the topics");
     let mut outsider = Outsider::connect(&kafka);
     outsider.send("employees", Op::Create, json!({"id": 1, "prenom": "Anne"}));
@@ -63,8 +64,8 @@ fn main() {
     outsider.flush();
     let mut notifier = project.start(&["notify"]);
 
-    let mut random = SmallRng::seed_from_u64(SEED);
     let mut delays = Vec::new();
+    let mut pauses = (1..).map(|nth: u64| LEAST_MS + nth * STEP_MS % SPREAD_MS);
     // The first one waits for the process to start.
     for number in 0..=messages {
         let handed_over = Instant::now();
@@ -72,7 +73,7 @@ fn main() {
         outsider.send("sport_activities", Op::Create, row);
         slack.wait_for(number + 1);
         delays.push(handed_over.elapsed());
-        std::thread::sleep(Duration::from_millis(random.random_range(BETWEEN_MS)));
+        std::thread::sleep(Duration::from_millis(pauses.next().unwrap_or(LEAST_MS)));
     }
     notifier.signal(Signal::SIGTERM);
     notifier.end();

@@ -25,7 +25,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
 use crate::broker::Broker;
-use crate::measured::{Usage, wait};
+use crate::measured::{PATIENCE, Usage, wait};
 use crate::project::{Project, Running, text};
 
 const TOPIC: &str = "sportsdata.public.sport_activities";

@@ -247,7 +247,6 @@ fn debezium_and_the_capture_make_the_same_silver_and_gold() {
     if let Some(prometheus) = prometheus {
         prometheus.every_panel_says_something(Beside::Captures, || {});
         prometheus.every_rule_names_what_is_there(Beside::Captures);
-        drop(sessions);
         slots_are_left(&prometheus, connect, database);
     }
 }

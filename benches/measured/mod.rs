@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Looks every so often until there is something.
-pub fn wait<T>(what: &str, every: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, every: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -18,14 +18,14 @@ pub fn wait<T>(what: &str, every: Duration, mut look: impl FnMut() -> Option<T>)
 
 /// CPU time, bytes read and memory of a process, as /proc shows them.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
-    pub cpu_seconds: f64,
-    pub bytes_read: u64,
-    pub peak_megabytes: u64,
+pub(crate) struct Usage {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) bytes_read: u64,
+    pub(crate) peak_megabytes: u64,
 }
 
 impl Usage {
-    pub fn of(process: u32) -> Self {
+    pub(crate) fn of(process: u32) -> Self {
         const TICKS_PER_SECOND: f64 = 100.0;
         let read = |name: &str| {
             std::fs::read_to_string(format!("/proc/{process}/{name}")).expect("it runs")

@@ -182,7 +182,7 @@ impl Capture<'_> {
         let mut refused =
             topics::ensure_named(&cluster, &seen, choice.topics(), may_create).await?;
         choice.pass_over(|_, table| refused.remove(&table.topic))?;
-        let mut choice = choice.is_something()?;
+        let mut choice = choice.if_any()?;
         self.tell_of(&choice.skipped);
         let held = held(&cluster, &seen, &choice, state).await?;
 

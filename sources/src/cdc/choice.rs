@@ -61,7 +61,7 @@ impl Choice {
                 }
             }
         })?;
-        choice.is_something()
+        choice.if_any()
     }
 
     /// Passes over each table for which there is a reason.
@@ -91,7 +91,7 @@ impl Choice {
     }
 
     /// An error where no table is left.
-    pub(super) fn is_something(mut self) -> Result<Self> {
+    pub(super) fn if_any(mut self) -> Result<Self> {
         match self.skipped.pop() {
             Some(skipped) if self.usable.is_empty() => Err(skipped.error),
             skipped => {

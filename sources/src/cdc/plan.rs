@@ -81,7 +81,7 @@ pub async fn plan(
             missing.contains(topic).then(|| topics::absent(topic))
         })?;
     }
-    let choice = choice.is_something()?;
+    let choice = choice.if_any()?;
     let mut tables = Vec::new();
     for (published, table) in &choice.usable {
         // A topic that has to be made holds nothing of what was loaded.

@@ -80,7 +80,7 @@ pub(super) async fn history(replicating: &mut Connection, timeline: u32) -> Resu
     Ok(text.lines().filter_map(stretch).collect())
 }
 
-/// A line of a history: `1	0/3000148	reason`.
+/// A line of a history: `1 0/3000148 reason`.
 fn stretch(line: &str) -> Option<Timeline> {
     let mut fields = line.split_whitespace();
     Some(Timeline {
