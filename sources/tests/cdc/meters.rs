@@ -84,7 +84,7 @@ async fn what_the_slot_keeps_is_shown_while_nothing_can_be_written() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), grown)
+        tokio::time::timeout(Duration::from_secs(120), grown)
             .await
             .expect("it grows");
         // Time for the queue to be full.
