@@ -200,9 +200,7 @@ impl Checker<'_> {
 
     fn unknown_table(&self, file: &SqlFile, reference: &Reference) -> Option<Diagnostic> {
         let known = |name: &TableName| match name.is_bronze() {
-            true => {
-                *name == TableName::dead_letters() || self.lock.bronze.contains_key(name.name())
-            }
+            true => self.lock.bronze.contains_key(name.name()),
             false => {
                 self.project.defines(name)
                     || name
@@ -212,6 +210,11 @@ impl Checker<'_> {
         };
         if reference.name().as_ref().is_some_and(known) {
             return None;
+        }
+        if reference.name() == Some(TableName::dead_letters()) {
+            let message = "dead letters are for queries, no table is made of them";
+            let hint = "Read the bronze table that they are of, WHERE error IS NOT NULL.";
+            return Some(file.source().at(reference.span, message).hint(hint));
         }
         let written = match reference.schema.as_str() {
             DEFAULT_SCHEMA => reference.table.clone(),

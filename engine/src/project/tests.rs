@@ -153,6 +153,20 @@ hint: Tables are bronze.employees, silver.employees.
 }
 
 #[test]
+fn a_table_of_dead_letters_is_refused() {
+    assert_snapshot!(gold("SELECT count(*) AS n FROM bronze.dead_letters"), @r#"
+error: dead letters are for queries, no table is made of them
+ --> sql/gold/x.sql:1:27
+  |
+1 | SELECT count(*) AS n FROM bronze.dead_letters
+  |                           ^^^^^^^^^^^^^^^^^^^
+hint: Read the bronze table that they are of, WHERE error IS NOT NULL.
+"#);
+    let sound = gold("SELECT count(*) AS n FROM bronze.employees WHERE error IS NOT NULL");
+    assert_eq!(sound, "");
+}
+
+#[test]
 fn an_unknown_function() {
     assert_snapshot!(gold("SELECT id, cuont(*) AS n FROM silver.employees GROUP BY id"), @r#"
 error: unknown function "cuont"
