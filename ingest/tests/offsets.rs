@@ -13,6 +13,20 @@ fn stored(lake: &TestLake) -> Vec<i64> {
         .collect()
 }
 
+/// Ten rows are stored, and the topic is another of that name, which is empty.
+async fn ten_and_the_topic_made_again() -> (TestLake, Broker) {
+    let lake = TestLake::new();
+    let broker = Broker::start(&lake.broker_path()).await;
+    broker.create(TOPIC, 1).await;
+    broker.send_rows(TOPIC, 0, 0..10).await;
+    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
+    ingest.until("employees", 10).await;
+    ingest.stop().await;
+    broker.delete(TOPIC).await;
+    broker.create(TOPIC, 1).await;
+    (lake, broker)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_goes_on_where_the_table_ends() {
     let lake = TestLake::new();
@@ -33,16 +47,7 @@ async fn a_restart_goes_on_where_the_table_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_outside_the_topic_is_an_error_with_its_cure() {
-    let lake = TestLake::new();
-    let broker = Broker::start(&lake.broker_path()).await;
-    broker.create(TOPIC, 1).await;
-    broker.send_rows(TOPIC, 0, 0..10).await;
-    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
-    ingest.until("employees", 10).await;
-    ingest.stop().await;
-
-    broker.delete(TOPIC).await;
-    broker.create(TOPIC, 1).await;
+    let (lake, broker) = ten_and_the_topic_made_again().await;
     broker.send_rows(TOPIC, 0, 0..4).await;
     let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
     let error = ingest.ended().await.expect_err("outside");
@@ -75,15 +80,7 @@ async fn an_offset_outside_the_topic_is_an_error_with_its_cure() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_made_again_is_noticed_by_newer_changes() {
-    let lake = TestLake::new();
-    let broker = Broker::start(&lake.broker_path()).await;
-    broker.create(TOPIC, 1).await;
-    broker.send_rows(TOPIC, 0, 0..10).await;
-    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
-    ingest.until("employees", 10).await;
-    ingest.stop().await;
-    broker.delete(TOPIC).await;
-    broker.create(TOPIC, 1).await;
+    let (lake, broker) = ten_and_the_topic_made_again().await;
     for id in 0..12 {
         // A capture loads its table again, which takes place later than all before.
         let value = format!(
@@ -124,15 +121,7 @@ async fn a_topic_that_was_made_again_is_noticed_by_newer_changes() {
 /// Its messages are as many as those before, so that the stored offset lies within it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_made_again_is_read_whole_when_told_so() {
-    let lake = TestLake::new();
-    let broker = Broker::start(&lake.broker_path()).await;
-    broker.create(TOPIC, 1).await;
-    broker.send_rows(TOPIC, 0, 0..10).await;
-    let ingest = Ingest::start(&broker.kafka, &lake, quick()).await;
-    ingest.until("employees", 10).await;
-    ingest.stop().await;
-    broker.delete(TOPIC).await;
-    broker.create(TOPIC, 1).await;
+    let (lake, broker) = ten_and_the_topic_made_again().await;
     broker.send_rows(TOPIC, 0, 100..112).await;
 
     let anew = IngestConfig {
