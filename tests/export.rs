@@ -287,8 +287,8 @@ fn a_thousand_exports_at_once_are_whole_or_refused_and_leave_room_for_others() {
     std::thread::scope(|scope| {
         let ask = |nth: usize| {
             let format = nth % files.len();
-            start.wait();
             let stream = http::connect(&page);
+            start.wait();
             let answer = stream.and_then(|stream| http::ask_by(stream, &files[format], &rose));
             ended.fetch_add(1, Ordering::Relaxed);
             (answer, wanted[format])
