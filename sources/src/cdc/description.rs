@@ -44,9 +44,9 @@ pub(super) async fn describe(
                 "Add one: ALTER TABLE {whole} ADD PRIMARY KEY (..); or take the table out of the publication."
             )),
             false => Error::invalid(format!(
-                "the primary key of \"{name}\" was changed, and the log has rows from before"
+                "what is published of \"{name}\" does not hold its primary key"
             ))
-            .hint("Run sportlake cdc --new-generation: it loads every table again."),
+            .hint("Publish those columns as well: ALTER PUBLICATION .. SET TABLE t (column, ..)."),
         }
     })?;
     let database = connection.value("SELECT current_database()").await?;

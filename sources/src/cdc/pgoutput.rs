@@ -92,6 +92,17 @@ impl Message {
             .hint("Is the slot's plugin pgoutput? SELECT * FROM pg_replication_slots.")
         })
     }
+
+    /// The tables that it changes.
+    pub(super) fn relations(&self) -> &[u32] {
+        match self {
+            Self::Insert { relation, .. }
+            | Self::Update { relation, .. }
+            | Self::Delete { relation, .. } => std::slice::from_ref(relation),
+            Self::Truncate { relations } => relations,
+            _ => &[],
+        }
+    }
 }
 
 /// Takes fields off the front; `None` when the data ends too early.

@@ -149,14 +149,13 @@ impl State {
         let differs = |known: &Option<String>, now: &str| {
             known.as_ref().filter(|known| *known != now).cloned()
         };
-        let again = AGAIN;
         if differs(&self.kept.source, &route.source).is_some() {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "this is another server, or another database, than the one captured so far",
             )
             .hint(format!(
-                "If that is right (a restore, a new server): {again}."
+                "If that is right (a restore, a new server): {AGAIN}."
             )));
         }
         let path = self.path.display();
@@ -166,7 +165,7 @@ impl State {
                 route.slot
             );
             return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
-                "Set cdc.slot back to \"{known}\", or name another file than \"{path}\" in cdc.state; {again}."
+                "Set cdc.slot back to \"{known}\", or name another file than \"{path}\" in cdc.state; {AGAIN}."
             )));
         }
         if let Some(known) = differs(&self.kept.prefix, &route.prefix) {
@@ -175,7 +174,7 @@ impl State {
                 route.prefix
             );
             return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
-                "Set kafka.prefix back to \"{known}\", or name another file than \"{path}\" in cdc.state and another slot; {again}."
+                "Set kafka.prefix back to \"{known}\", or name another file than \"{path}\" in cdc.state and another slot; {AGAIN}."
             )));
         }
         if let Some(cluster) = &route.cluster
@@ -185,7 +184,7 @@ impl State {
                 "the Kafka cluster \"{cluster}\" is another than \"{known}\", which the changes so far went to"
             );
             return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
-                "Set kafka.brokers back to that cluster, or name another file than \"{path}\" in cdc.state and another slot; {again}."
+                "Set kafka.brokers back to that cluster, or name another file than \"{path}\" in cdc.state and another slot; {AGAIN}."
             )));
         }
         if self.kept.slot.is_some() && !slot_exists {
@@ -196,7 +195,7 @@ impl State {
                     route.slot
                 ),
             )
-            .hint(format!("Changes may be missing: {again}.")));
+            .hint(format!("Changes may be missing: {AGAIN}.")));
         }
         Ok(())
     }
@@ -303,6 +302,15 @@ impl State {
         self.kept.reached = self.kept.reached.max(Some(as_of.0));
         self.kept.tables.insert(table.name(), loaded);
         self.save()
+    }
+
+    /// Has a table loaded again.
+    pub(super) fn leave(&mut self, table: &Published) -> Result<()> {
+        let before = self.kept.clone();
+        if let Some(loaded) = self.kept.tables.get_mut(&table.name()) {
+            loaded.left = true;
+        }
+        self.save_unless(&before)
     }
 
     /// Remembers which tables are no longer captured.

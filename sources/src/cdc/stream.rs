@@ -72,6 +72,7 @@ struct Known {
 
 #[derive(Default)]
 struct Transaction {
+    commit: Lsn,
     committed_us: i64,
     id: u32,
 }
@@ -80,6 +81,8 @@ struct Transaction {
 struct Position {
     /// None for a table that has left the publication since.
     relations: HashMap<u32, Option<Known>>,
+    /// Those of the tables to which nothing tells the key any more; the load has what came before it.
+    before_load: HashMap<u32, (Relation, Lsn)>,
     transaction: Option<Transaction>,
     after_commit: Lsn,
     writer: Writer,
@@ -90,10 +93,19 @@ struct Position {
     settled: Instant,
 }
 
+impl Position {
+    /// Whether the transaction at hand was committed before, so that a load as of then has its changes.
+    fn is_before(&self, as_of: Lsn) -> bool {
+        let transaction = self.transaction.as_ref();
+        transaction.is_some_and(|transaction| transaction.commit < as_of)
+    }
+}
+
 impl Stream<'_> {
     pub(super) async fn run(&mut self) -> Result<End> {
         let mut position = Position {
             relations: HashMap::new(),
+            before_load: HashMap::new(),
             transaction: None,
             after_commit: self.safe,
             writer: Writer::default(),
@@ -236,7 +248,11 @@ impl Stream<'_> {
             }
             Update::Data { at, data } => (at, data),
         };
-        match Message::decode(data)? {
+        let message = Message::decode(data)?;
+        if let Some(end) = self.after_load(&message, position).await? {
+            return Ok(Some(end));
+        }
+        match message {
             Message::Begin {
                 commit,
                 committed_us,
@@ -244,6 +260,7 @@ impl Stream<'_> {
             } => {
                 self.state.reach(commit)?;
                 position.transaction = Some(Transaction {
+                    commit,
                     committed_us,
                     id: transaction,
                 });
@@ -284,13 +301,17 @@ impl Stream<'_> {
         relation: Relation,
     ) -> Result<Option<End>> {
         let id = relation.id;
+        position.before_load.remove(&id);
         let known = match self.loaded.get(&id).copied() {
             Some(as_of) => {
-                let described =
-                    description::describe(&mut self.control, relation, self.prefix, self.config)
-                        .await;
-                match described {
+                let (control, prefix) = (&mut self.control, self.prefix);
+                match description::describe(control, relation.clone(), prefix, self.config).await {
                     Ok(table) => Some(Known { table, as_of }),
+                    Err(error) if may_pass(&error) => return Err(error),
+                    Err(_) if position.is_before(as_of) => {
+                        position.before_load.insert(id, (relation, as_of));
+                        None
+                    }
                     Err(error) => return self.unusable(id, error).await,
                 }
             }
@@ -309,16 +330,41 @@ impl Stream<'_> {
         Ok(None)
     }
 
-    /// A table that can no longer be captured is passed over by the session that begins then.
+    /// Announces a table again that is changed after its load, where what was announced before told no key.
+    async fn after_load(
+        &mut self,
+        message: &Message,
+        position: &mut Position,
+    ) -> Result<Option<End>> {
+        for id in message.relations() {
+            let before = position.before_load.get(id);
+            if let Some((relation, _)) = before.filter(|(_, as_of)| !position.is_before(*as_of)) {
+                let relation = relation.clone();
+                let ended = self.announced(position, relation).await?;
+                if ended.is_some() {
+                    return Ok(ended);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A table that can no longer be captured is passed over by the session that begins then. One that can be, but not
+    /// from what the log has of it, is loaded again.
     async fn unusable(&mut self, oid: u32, error: Error) -> Result<Option<End>> {
         let Some(table) = self.published.iter().find(|table| table.oid == oid) else {
             return Err(error);
         };
         let to_load = false;
         match catalogue::usable(&mut self.control, table, self.prefix, self.config, to_load).await {
-            Err(now) if !may_pass(&now) => Ok(Some(End::TablesChanged)),
-            _ => Err(error),
+            Ok(_) => {
+                warn!(table = table.name(), error = %error, "the table is loaded again");
+                self.state.leave(table)?;
+            }
+            Err(now) if may_pass(&now) => return Err(now),
+            Err(_) => {}
         }
+        Ok(Some(End::TablesChanged))
     }
 
     async fn inserted(
