@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of ours a crate may name. What is absent is the architecture.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("changes", &[]),
+    ("debezium", &[]),
     ("disk", &[]),
     ("exports", &[]),
     ("sql-files", &[]),
-    ("engine", &["disk", "sql-files"]),
+    ("engine", &["debezium", "disk", "sql-files"]),
     ("console", &["engine", "exports"]),
     ("flight-server", &["engine"]),
     ("ingest", &["changes", "engine"]),

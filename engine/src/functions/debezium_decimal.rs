@@ -7,8 +7,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
-
-use super::logical::{decimal, variable_decimal};
+use debezium::{base64_decimal, variable_decimal};
 
 /// Name of the function that `sources.lock` asks for.
 pub(crate) const SOURCE_DECIMAL: &str = "source_decimal";
@@ -107,7 +106,7 @@ fn read(text: &str, scale: Option<i64>) -> Option<String> {
     if text.contains('.') {
         return without_exponent(text);
     }
-    decimal(text, i32::try_from(scale?).ok()?)
+    base64_decimal(text, i32::try_from(scale?).ok()?)
 }
 
 /// The same where base64 has to be told from a number.

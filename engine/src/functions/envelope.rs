@@ -7,11 +7,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::logical::LogicalTypes;
-use super::unavailable::{may_hold, nulled};
+use debezium::{LogicalTypes, RowImages, key_image, unavailable};
 
 /// Which state of the row a change event is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,24 +34,6 @@ pub(crate) fn image(image: Image) -> ScalarUDF {
 struct EnvelopeImage {
     signature: Signature,
     image: Image,
-}
-
-#[derive(Deserialize)]
-struct Images<'a> {
-    #[serde(borrow, default)]
-    before: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    after: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    schema: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Payload<'a> {
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
 }
 
 impl ScalarUDFImpl for EnvelopeImage {
@@ -102,8 +80,8 @@ impl ScalarUDFImpl for EnvelopeImage {
             }
             // A fold takes what is not known from an older event, or has nothing for it.
             if self.image == Image::Current
-                && value.is_some_and(may_hold)
-                && let Some(nulled) = nulled(&image)
+                && value.is_some_and(unavailable::may_hold)
+                && let Some(nulled) = unavailable::nulled(&image)
             {
                 image = Cow::Owned(nulled);
             }
@@ -121,49 +99,13 @@ impl EnvelopeImage {
         value: &'a [u8],
         key: Option<&'a [u8]>,
     ) -> Option<(Cow<'a, str>, Option<&'a str>)> {
-        let inner = images_of(value)?;
+        let images = RowImages::of(value)?;
         let image = match self.image {
-            Image::Before => inner.before.and_then(object),
-            Image::After => inner.after.and_then(object),
-            Image::Current => inner
-                .after
-                .and_then(object)
-                .or_else(|| inner.before.and_then(object))
-                .or_else(|| key_object(key?)),
+            Image::Before => images.before,
+            Image::After => images.after,
+            Image::Current => images.after.or(images.before).or_else(|| key_image(key?)),
         };
-        Some((Cow::Borrowed(image?), inner.schema.map(RawValue::get)))
-    }
-}
-
-/// The row after the change, as it stands in the message.
-pub(super) fn raw_after(value: &[u8]) -> Option<&str> {
-    images_of(value)?.after.and_then(object)
-}
-
-fn images_of(value: &[u8]) -> Option<Images<'_>> {
-    let outer: Images<'_> = serde_json::from_slice(value).ok()?;
-    match outer.payload {
-        Some(payload) if outer.after.is_none() && outer.before.is_none() => {
-            let inner: Images<'_> = serde_json::from_str(payload.get()).ok()?;
-            Some(Images {
-                schema: outer.schema,
-                ..inner
-            })
-        }
-        _ => Some(outer),
-    }
-}
-
-fn object(raw: &RawValue) -> Option<&str> {
-    raw.get().starts_with('{').then(|| raw.get())
-}
-
-fn key_object(key: &[u8]) -> Option<&str> {
-    let outer: &RawValue = serde_json::from_slice(key).ok()?;
-    let wrapped: Option<Payload<'_>> = serde_json::from_str(outer.get()).ok();
-    match wrapped.and_then(|wrapped| wrapped.payload) {
-        Some(payload) => object(payload),
-        None => object(outer),
+        Some((Cow::Borrowed(image?), images.schema))
     }
 }
 

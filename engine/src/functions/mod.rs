@@ -7,7 +7,6 @@ mod envelope;
 mod joined;
 mod local_date;
 mod local_timestamp;
-mod logical;
 pub(crate) mod room;
 mod unavailable;
 

@@ -6,11 +6,12 @@ use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{Expr, ident, lit};
+use debezium::merged;
 use futures::StreamExt;
 
 use super::columns::{FoldColumns, column, with_columns};
 use super::events::{Events, Folding};
-use super::kept::{Kept, Telling, add, merged, resolve};
+use super::kept::{Kept, Telling, add, resolve};
 use super::keys::{KeyReader, Place};
 use super::winners::{Key, Winners};
 use crate::delta::DataFile;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use arrow::array::Array;
+use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
@@ -56,10 +57,17 @@ impl Evaluator {
         let mut pending = vec![FoldColumns::widened(messages, self.slot.columns())?];
         while let Some(messages) = pending.pop() {
             let rows = messages.num_rows();
-            match self.whole.run(&messages).await {
-                Ok(evaluated) => {
+            match self.whole.run_each(&messages).await {
+                Ok((evaluated, failed)) => {
                     for batch in evaluated {
                         events.push(FoldColumns::widened(&batch, &self.columns.event)?);
+                    }
+                    let mut bad = Vec::new();
+                    for (row, error) in failed {
+                        bad.extend(self.bad(&messages.slice(row, 1), &error).await?);
+                    }
+                    if !bad.is_empty() {
+                        events.push(concat_batches(&self.columns.event, &bad)?);
                     }
                 }
                 Err(error) if !may_be_of_one(&error) => return Err(error),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use futures::stream;
 use parking_lot::Mutex;
 
 use super::steps::Steps;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::refresh::now;
 
 /// A table whose rows are one batch that is put in before each run of a plan over it.
@@ -131,14 +132,27 @@ impl SlotPlan {
         })
     }
 
-    pub(super) async fn run(&self, rows: &RecordBatch) -> Result<Vec<RecordBatch>> {
+    /// The rows that can be computed and those that cannot, where a row that fails does not fail all of them.
+    pub(super) async fn run_each(
+        &self,
+        rows: &RecordBatch,
+    ) -> Result<(Vec<RecordBatch>, BTreeMap<usize, Error>)> {
         if let Some(steps) = &self.steps {
-            return Ok(vec![steps.run(rows)?]);
+            let computed = steps.run(rows)?;
+            return Ok((vec![computed.rows], computed.failed));
         }
         *self.slot.rows.lock() = Some(rows.clone());
         let plan = reset_plan_states(self.plan.clone())?;
         let result = collect(plan, self.context.task_ctx()).await;
         *self.slot.rows.lock() = None;
-        Ok(result?)
+        Ok((result?, BTreeMap::new()))
+    }
+
+    pub(super) async fn run(&self, rows: &RecordBatch) -> Result<Vec<RecordBatch>> {
+        let (rows, mut failed) = self.run_each(rows).await?;
+        match failed.pop_first() {
+            Some((_, error)) => Err(error),
+            None => Ok(rows),
+        }
     }
 }

@@ -134,3 +134,53 @@ async fn many_bad_rows_do_not_stop_the_good_ones() {
     assert_eq!(things(&world).await.len(), 2_000);
     assert_eq!(aside(&world).await.len(), 1_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_cannot_be_computed_take_nothing_from_the_others() {
+    let things = "-- @key id
+-- @cdc sequence by generation, source_lsn, _offset; delete when op = 'd'
+SELECT CAST(after ->> 'id' AS BIGINT) AS id, CAST(after ->> 'n' AS INT) AS n, CAST(after ->> 'd' AS DATE) AS d
+FROM bronze.things WHERE CAST(after ->> 'w' AS INT) > 0";
+    let row = |id: i64| {
+        let n = if id % 7 == 0 { "3000000000" } else { "1" };
+        let d = if id % 11 == 0 { "no day" } else { "2026-11-29" };
+        let w = match id % 13 {
+            0 => "\"x\"",
+            1 => "0",
+            _ => "1",
+        };
+        event(
+            1 + id,
+            "c",
+            &format!(r#"{{"id":{id},"n":"{n}","d":"{d}","w":{w}}}"#),
+        )
+    };
+    let found = async |turns: &[&[Message]]| {
+        let mut world = World::new(things).await;
+        let mut refresher = world.refresher().await;
+        for messages in turns {
+            world.append(messages).await;
+            published(&mut refresher).await;
+        }
+        let good = world.rows("SELECT id FROM silver.things ORDER BY id");
+        let aside = "SELECT id, rule, reason FROM silver.things__quarantine ORDER BY _offset";
+        (good.await, world.rows(aside).await)
+    };
+    let messages: Vec<Message> = (0..400).map(row).collect();
+    let (good, aside) = found(&[&messages]).await;
+    let is_good = |id: &i64| id % 7 != 0 && id % 11 != 0 && id % 13 > 1;
+    let expected: Vec<String> = (0..400).filter(is_good).map(|id| id.to_string()).collect();
+    assert_eq!(good, expected);
+    let ids: Vec<&str> = aside
+        .iter()
+        .filter_map(|row| row.split(',').next())
+        .collect();
+    // What WHERE leaves out is gone, whatever else is wrong with it.
+    let is_aside = |id: &i64| !is_good(id) && id % 13 != 1;
+    let expected: Vec<String> = (0..400).filter(is_aside).map(|id| id.to_string()).collect();
+    assert_eq!(ids, expected);
+    let few: Vec<Message> = (0..30).map(row).collect();
+    let turns: Vec<&[Message]> = few.chunks(1).collect();
+    let (_, alone) = found(&turns).await;
+    assert_eq!(alone, aside[..alone.len()], "one by one");
+}

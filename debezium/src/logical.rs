@@ -21,7 +21,7 @@ const MICROS_A_SECOND: i64 = 1_000_000;
 
 /// The fields of a row that are to be rewritten.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct LogicalTypes(BTreeMap<String, Logical>);
+pub struct LogicalTypes(BTreeMap<String, Logical>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Logical {
@@ -52,7 +52,7 @@ struct SchemaField {
 
 impl LogicalTypes {
     /// Those of the rows that an envelope's schema describes.
-    pub(super) fn of(schema: &str) -> Self {
+    pub fn of(schema: &str) -> Self {
         let Ok(envelope) = serde_json::from_str::<SchemaField>(schema) else {
             return Self::default();
         };
@@ -67,7 +67,7 @@ impl LogicalTypes {
     }
 
     /// The row in the one form; none where it is in it already.
-    pub(super) fn applied(&self, row: &str) -> Option<String> {
+    pub fn applied(&self, row: &str) -> Option<String> {
         if self.0.is_empty() {
             return None;
         }
@@ -118,7 +118,7 @@ impl Logical {
         let quoted = |text: String| format!("\"{text}\"");
         let iso = |text: String| text.trim_end_matches('Z').to_owned();
         match self {
-            Self::Decimal { scale } => decimal(&text()?, scale).map(quoted),
+            Self::Decimal { scale } => base64_decimal(&text()?, scale).map(quoted),
             Self::VariableDecimal => variable_decimal(value).map(quoted),
             Self::Millis => Some(number()?.saturating_mul(1_000).to_string()),
             Self::Nanos => Some(number()?.div_euclid(1_000).to_string()),
@@ -141,7 +141,7 @@ impl Logical {
 }
 
 /// A number by its scale and the base64 of its unscaled value, big-endian in two's complement.
-pub(super) fn decimal(base64: &str, scale: i32) -> Option<String> {
+pub fn base64_decimal(base64: &str, scale: i32) -> Option<String> {
     let bytes = STANDARD.decode(base64).ok()?;
     if bytes.is_empty() || bytes.len() > LONGEST_NUMBER || scale.unsigned_abs() > 20_000 {
         return None;
@@ -165,14 +165,14 @@ pub(super) fn decimal(base64: &str, scale: i32) -> Option<String> {
 }
 
 /// The same for `{"scale": 3, "value": base64}`.
-pub(super) fn variable_decimal(json: &str) -> Option<String> {
+pub fn variable_decimal(json: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Variable {
         scale: i32,
         value: String,
     }
     let variable: Variable = serde_json::from_str(json).ok()?;
-    decimal(&variable.value, variable.scale)
+    base64_decimal(&variable.value, variable.scale)
 }
 
 /// Sign and decimal digits of a number of any length.
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn numbers_of_any_length_and_scale_are_written_out() {
         // As PostgreSQL and Debezium sent them.
-        assert_eq!(decimal("EtaH", 2).as_deref(), Some("12345.67"));
+        assert_eq!(base64_decimal("EtaH", 2).as_deref(), Some("12345.67"));
         assert_eq!(
             variable_decimal(r#"{"scale":3,"value":"FOoVtaY/Hl/Ciw=="}"#).as_deref(),
             Some("98765432109876543210.123")
@@ -225,12 +225,12 @@ mod tests {
             (vec![0], -2, "0"),
             (vec![0, 0xff], 3, "0.255"),
         ] {
-            let found = decimal(&STANDARD.encode(bytes), scale);
+            let found = base64_decimal(&STANDARD.encode(bytes), scale);
             assert_eq!(found.as_deref(), Some(expected));
         }
-        assert_eq!(decimal("", 2), None);
-        assert_eq!(decimal("no base64!", 2), None);
-        assert_eq!(decimal("EtaH", i32::MIN), None);
+        assert_eq!(base64_decimal("", 2), None);
+        assert_eq!(base64_decimal("no base64!", 2), None);
+        assert_eq!(base64_decimal("EtaH", i32::MIN), None);
     }
 
     #[track_caller]
