@@ -110,7 +110,7 @@ impl Context {
         }
         let listener = bind("metrics.listen", listen).await?;
         let address = listener.local_addr()?;
-        output::line(&format!("HTTP        http://{address}"))?;
+        output::note(&format!("HTTP        http://{address}"));
         let stop = CancellationToken::new();
         let _stopped_when_dropped = stop.clone().drop_guard();
         tokio::select! {

@@ -115,6 +115,7 @@ fn the_command_says_what_is_wrong_and_shows_what_it_would_post() {
         let mut command = stage.project.command(arguments);
         command
             .env_remove("SLACK_BOT_TOKEN")
+            .env("SPORTLAKE__METRICS__LISTEN", "127.0.0.1:0")
             .output()
             .expect("runs")
     };
