@@ -143,6 +143,8 @@ impl KafkaConfig {
         match purpose {
             Purpose::Produce => client
                 .set("enable.idempotence", "true")
+                // As Java's producers, Kafka Connect's among them: a key stays in its partition whoever writes it.
+                .set("partitioner", "murmur2_random")
                 .set("linger.ms", "5")
                 .set("compression.codec", self.compression.name())
                 .set("queue.buffering.max.kbytes", "65536")

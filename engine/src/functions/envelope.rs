@@ -69,6 +69,13 @@ impl ScalarUDFImpl for EnvelopeImage {
                 images.append_null();
                 continue;
             };
+            // A fold takes what is not known from an older event, or has nothing for it.
+            if self.image == Image::Current
+                && value.is_some_and(unavailable::may_hold)
+                && let Some(nulled) = unavailable::nulled(&image)
+            {
+                image = Cow::Owned(nulled);
+            }
             if let Some(schema) = schema {
                 if known.as_ref().is_none_or(|(known, _)| *known != schema) {
                     known = Some((schema, LogicalTypes::of(schema)));
@@ -77,13 +84,6 @@ impl ScalarUDFImpl for EnvelopeImage {
                 if let Some(applied) = types.and_then(|types| types.applied(&image)) {
                     image = Cow::Owned(applied);
                 }
-            }
-            // A fold takes what is not known from an older event, or has nothing for it.
-            if self.image == Image::Current
-                && value.is_some_and(unavailable::may_hold)
-                && let Some(nulled) = unavailable::nulled(&image)
-            {
-                image = Cow::Owned(nulled);
             }
             images.append_value(image);
         }

@@ -82,6 +82,15 @@ impl Extent {
     fn is_rejudged(self) -> bool {
         matches!(self, Self::Changes { rejudged: true, .. })
     }
+
+    /// Whether nothing but the keys of new events changes.
+    fn is_of_winners(self) -> bool {
+        let changes = Self::Changes {
+            emptied: false,
+            rejudged: false,
+        };
+        self == changes
+    }
 }
 
 impl Refresher {
@@ -151,12 +160,21 @@ impl Refresher {
             },
         };
         let verdicts = Verdicts::new(&self.sessions, file, &folding.columns, intent.now).await?;
-        let mut candidate = match gathered {
+        let (replaced, buckets) = match gathered {
             Gathered::Kept(winners) => {
-                self.replace_keys(&folding, layout, winners, &verdicts, extent)
-                    .await?
+                let layout = layout.clone();
+                let replaced = self.replace_keys(&folding, layout, winners, &verdicts, extent);
+                (replaced.await?, None)
             }
-            Gathered::Divided(buckets) => {
+            Gathered::Divided(buckets) => (None, Some(buckets)),
+        };
+        let mut candidate = match replaced {
+            Some(candidate) => candidate,
+            None => {
+                let buckets = match buckets {
+                    Some(buckets) => buckets,
+                    None => self.divide(&folding, None, emptied_before.as_ref()).await?,
+                };
                 self.replace_all(&folding, layout, buckets, &verdicts, extent)
                     .await?
             }
@@ -172,7 +190,7 @@ impl Refresher {
         only: Option<Expr>,
         emptied: Option<&Place>,
     ) -> Result<Gathered> {
-        let limit = self.config.memory_limit_bytes / SHARE_OF_MEMORY;
+        let limit = self.fold_limit();
         let messages = folding.events.as_ref().map_or(0, Events::messages);
         let expected = usize::try_from(messages).unwrap_or(usize::MAX);
         if expected.saturating_mul(EXPECTED_BYTES) <= limit {
@@ -193,6 +211,22 @@ impl Refresher {
                 Err(error) => return Err(error),
             }
         }
+        let buckets = self.divide(folding, only, emptied).await?;
+        Ok(Gathered::Divided(buckets))
+    }
+
+    /// Bytes that the winners of a fold may take.
+    fn fold_limit(&self) -> usize {
+        self.config.memory_limit_bytes / SHARE_OF_MEMORY
+    }
+
+    /// The new events, all of them in files.
+    async fn divide(
+        &self,
+        folding: &Folding<'_>,
+        only: Option<Expr>,
+        emptied: Option<&Place>,
+    ) -> Result<Buckets> {
         let runtime = self.sessions.context([])?.runtime_env();
         let mut buckets = Buckets::new(&folding.columns, &runtime)?;
         emptied
@@ -201,7 +235,7 @@ impl Refresher {
         self.each_event(folding, only, |events| buckets.push(events))
             .await?;
         buckets.flush()?;
-        Ok(Gathered::Divided(buckets))
+        Ok(buckets)
     }
 
     /// The files with the messages that came after those that a version was made from; None where they are no longer

@@ -231,7 +231,13 @@ impl Capture<'_> {
         };
         let ended = stream.run().await;
         self.report.changes += stream.written;
-        ended
+        match ended {
+            Err(error) if sqlstate(&error) == Some("42704") => {
+                catalogue::published(&mut stream.control, &self.config.publication).await?;
+                Err(was_missing(&self.config.publication).caused_by(error))
+            }
+            ended => ended,
+        }
     }
 
     /// What the tables that are not loaded yet are loaded from, if there are any, and the position from which on changes
@@ -354,6 +360,15 @@ async fn held(
             Some((table.topic.clone(), shape.partitions))
         });
     cluster.written(topics.collect()).await
+}
+
+/// PostgreSQL reads the log with the publication as it was then.
+fn was_missing(publication: &str) -> Error {
+    let message = format!(
+        "publication \"{publication}\" was not there for a while, and the changes of then cannot be read"
+    );
+    Error::new(ErrorKind::Corrupt, message)
+        .hint("Run sportlake cdc --new-generation: it loads every table again.")
 }
 
 fn not_loaded(table: &Published, error: &Error) -> Error {

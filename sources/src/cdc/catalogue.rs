@@ -21,6 +21,10 @@ pub(super) struct Published {
     columns: Option<Vec<String>>,
     /// Whether those are all of the table.
     has_all: bool,
+    /// Of its place in the publication: one that left and came back has another one.
+    pub(super) member: u64,
+    /// Oids of the partitions that hold rows, ascending, where the table is published in the name of all of them.
+    pub(super) partitions: Vec<u32>,
 }
 
 impl Published {
@@ -37,6 +41,8 @@ impl Published {
             filter: None,
             columns: None,
             has_all: true,
+            member: 0,
+            partitions: Vec::new(),
         }
     }
 
@@ -71,6 +77,14 @@ const OLDEST: u32 = 130_000;
 /// Where columns may be left out of a publication.
 const COLUMN_LISTS_FROM: u32 = 150_000;
 
+/// Which rows are a table's own, as a condition: those of its partitions are, those of tables that inherit from it are
+/// told as theirs.
+pub(super) fn own_rows(oid: u32) -> String {
+    format!(
+        "(tableoid = {oid} OR EXISTS (SELECT FROM pg_class WHERE oid = {oid} AND relkind = 'p'))"
+    )
+}
+
 /// Refuses a server that cannot replicate logically.
 pub(super) async fn check_server(connection: &mut Connection) -> Result<()> {
     let version = connection.value("SHOW server_version").await?;
@@ -86,6 +100,18 @@ pub(super) async fn check_server(connection: &mut Connection) -> Result<()> {
         .value("SHOW wal_level")
         .await?
         .unwrap_or_default();
+    if connection
+        .value("SELECT pg_is_in_recovery()")
+        .await?
+        .as_deref()
+        == Some("t")
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "this PostgreSQL is a standby, which makes no slot to capture from",
+        )
+        .hint("Name the primary in source.postgres."));
+    }
     if level == "logical" {
         return Ok(());
     }
@@ -130,7 +156,12 @@ pub(super) async fn published(
         "NULL, NULL, true"
     };
     let sql = format!(
-        "SELECT c.oid, p.schemaname, p.tablename, {lists} FROM pg_publication_tables p
+        "SELECT c.oid, p.schemaname, p.tablename, {lists},
+            b.oid::bigint << 32 | coalesce((
+                SELECT r.oid::bigint FROM pg_publication_rel r WHERE r.prpubid = b.oid AND r.prrelid = c.oid), 0),
+            (SELECT string_agg(t.relid::oid::text, ' ') FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p' AND t.isleaf)
+            FROM pg_publication_tables p
+            JOIN pg_publication b ON b.pubname = p.pubname
             JOIN pg_namespace n ON n.nspname = p.schemaname
             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
             WHERE p.pubname = {name} ORDER BY 2, 3"
@@ -153,8 +184,22 @@ pub(super) async fn published(
 }
 
 fn table(row: Row) -> Option<Published> {
-    let [oid, schema, table, columns, filter, has_all] =
-        <[Option<String>; 6]>::try_from(row).ok()?;
+    let [
+        oid,
+        schema,
+        table,
+        columns,
+        filter,
+        has_all,
+        member,
+        partitions,
+    ] = <[Option<String>; 8]>::try_from(row).ok()?;
+    let partitions = partitions.unwrap_or_default();
+    let mut partitions: Vec<u32> = partitions
+        .split_whitespace()
+        .filter_map(|oid| oid.parse().ok())
+        .collect();
+    partitions.sort_unstable();
     Some(Published {
         oid: oid?.parse().ok()?,
         schema: schema?,
@@ -162,6 +207,8 @@ fn table(row: Row) -> Option<Published> {
         columns: columns.map(|columns| columns.split(SEPARATOR).map(str::to_owned).collect()),
         filter,
         has_all: has_all.as_deref() == Some("t"),
+        member: member?.parse().ok()?,
+        partitions,
     })
 }
 
@@ -212,6 +259,7 @@ pub(super) async fn current(
         schema: published.schema.clone(),
         table: published.table.clone(),
         whole: true,
+        by_index: false,
         columns: columns.filter(is_published).collect(),
     };
     description::describe(connection, relation, prefix, config).await

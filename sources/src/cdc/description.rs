@@ -44,7 +44,7 @@ pub(super) async fn describe(
                 "Add one: ALTER TABLE {whole} ADD PRIMARY KEY (..); or take the table out of the publication."
             )),
             false => Error::invalid(format!(
-                "what is published of \"{name}\" does not hold its primary key"
+                "what is published of \"{name}\" does not hold its primary key, or did not when it was logged"
             ))
             .hint("Publish those columns as well: ALTER PUBLICATION .. SET TABLE t (column, ..)."),
         }
@@ -188,7 +188,8 @@ fn key(relation: &Relation, primary: &[Part]) -> Option<Vec<usize>> {
         .collect();
     now.filter(|now| !now.is_empty()).or_else(|| {
         let told: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].key).collect();
-        (!told.is_empty() && !relation.whole).then_some(told)
+        let is_key = !relation.whole && !relation.by_index;
+        (!told.is_empty() && is_key).then_some(told)
     })
 }
 
@@ -209,6 +210,7 @@ mod tests {
             schema: "public".to_owned(),
             table: "t".to_owned(),
             whole,
+            by_index: false,
             columns: columns.collect(),
         }
     }
@@ -239,6 +241,14 @@ mod tests {
     fn an_identity_may_hold_more_than_the_key() {
         let more = relation(&[("a", true), ("b", true)], false);
         check(&more, &[("b", None)], Some(&[1]));
+    }
+
+    #[test]
+    fn an_index_tells_no_key_that_it_does_not_hold() {
+        let mut index = relation(&[("a", false), ("b", true)], false);
+        index.by_index = true;
+        check(&index, &[("a", None)], None);
+        check(&index, &[("b", None)], Some(&[1]));
     }
 
     #[test]

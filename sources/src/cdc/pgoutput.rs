@@ -49,6 +49,8 @@ pub(super) struct Relation {
     pub(super) table: String,
     /// With REPLICA IDENTITY FULL, so that columns do not say which are the key.
     pub(super) whole: bool,
+    /// With REPLICA IDENTITY USING INDEX, so that the columns of the identity may be no key.
+    pub(super) by_index: bool,
     pub(super) columns: Vec<RelationColumn>,
 }
 
@@ -178,7 +180,7 @@ impl Reader {
         let id = self.int()?;
         let schema = self.text()?;
         let table = self.text()?;
-        let whole = self.byte()? == b'f';
+        let identity = self.byte()?;
         let count = self.short()?;
         let columns = (0..count).map(|_| {
             let key = self.byte()? & 1 == 1;
@@ -194,7 +196,8 @@ impl Reader {
             id,
             schema,
             table,
-            whole,
+            whole: identity == b'f',
+            by_index: identity == b'i',
             columns,
         })
     }

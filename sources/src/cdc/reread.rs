@@ -6,6 +6,7 @@ use changes::Result;
 use tracing::warn;
 
 use super::capture::may_pass;
+use super::catalogue::own_rows;
 use super::pgoutput::{Field, Tuple};
 use super::table::Table;
 use crate::postgres::{Connection, literal, quoted};
@@ -55,14 +56,16 @@ fn statement(table: &Table, new: &Tuple, left: &[usize]) -> Option<String> {
         let text = std::str::from_utf8(text).ok()?;
         conditions.push(format!("{} = {}", name(at), literal(text)));
     }
+    if conditions.is_empty() {
+        return None;
+    }
     let relation = &table.relation;
-    (!conditions.is_empty()).then(|| {
-        format!(
-            "SELECT {} FROM {}.{} WHERE {}",
-            columns.join(", "),
-            quoted(&relation.schema),
-            quoted(&relation.table),
-            conditions.join(" AND ")
-        )
-    })
+    conditions.push(own_rows(relation.id));
+    Some(format!(
+        "SELECT {} FROM {}.{} WHERE {}",
+        columns.join(", "),
+        quoted(&relation.schema),
+        quoted(&relation.table),
+        conditions.join(" AND ")
+    ))
 }

@@ -47,6 +47,11 @@ const UNHURRIED: [(&str, &str); 4] = [
     ("transaction_timeout", "0"),
 ];
 
+/// What is said of a slot that is not made by then.
+const PATIENCE: Duration = Duration::from_secs(5);
+const IN_PROGRESS: &str = "SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL; and \
+     SELECT * FROM pg_prepared_xacts; show them.";
+
 /// A stretch of a server's history, up to where another one began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timeline {
@@ -118,6 +123,13 @@ pub(super) async fn find(connection: &mut Connection, slot: &str) -> Result<Opti
              raise max_slot_wal_keep_size of PostgreSQL so that it does not happen again.",
         ));
     }
+    if field(3).is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("slot \"{slot}\" is being made, which waits for the transactions in progress"),
+        )
+        .hint(format!("Wait for them, or end them: {IN_PROGRESS}")));
+    }
     Ok(Some(Slot {
         confirmed: field(3).parse()?,
         active: field(2) == "t",
@@ -182,7 +194,7 @@ pub(super) async fn create(
         "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT",
         quoted(slot)
     );
-    let row = replicating.query(&sql).await?.pop();
+    let row = made(&mut replicating, slot, &sql).await?;
     snapshot(replicating, row, below)
 }
 
@@ -203,8 +215,24 @@ pub(super) async fn export(
         "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT",
         quoted(&format!("{name}_load_{pid}"))
     );
-    let row = replicating.query(&sql).await?.pop();
+    let row = made(&mut replicating, slot, &sql).await?;
     snapshot(replicating, row, below)
+}
+
+async fn made(replicating: &mut Connection, slot: &str, sql: &str) -> Result<Option<Row>> {
+    let making = replicating.query(sql);
+    tokio::pin!(making);
+    let rows = match tokio::time::timeout(PATIENCE, &mut making).await {
+        Ok(rows) => rows?,
+        Err(_) => {
+            warn!(
+                slot,
+                "PostgreSQL waits for the transactions in progress before it makes a snapshot: {IN_PROGRESS}"
+            );
+            making.await?
+        }
+    };
+    Ok(rows.into_iter().next())
 }
 
 fn snapshot(exporter: Connection, row: Option<Row>, below: Lsn) -> Result<Snapshot> {

@@ -7,7 +7,7 @@ use changes::{Clock, Op, Result};
 use tracing::{info, warn};
 
 use super::capture::Progress;
-use super::catalogue::{self, Published};
+use super::catalogue::{self, Published, own_rows};
 use super::config::CdcConfig;
 use super::envelope::{Change, Image, Origin, Writer};
 use super::metrics;
@@ -124,11 +124,12 @@ impl Rows<'_> {
         let filter = published
             .filter
             .as_ref()
-            .map_or_else(String::new, |filter| format!(" WHERE {filter}"));
+            .map_or_else(String::new, |filter| format!(" AND ({filter})"));
         let sql = format!(
-            "COPY (SELECT {} FROM {}{filter}) TO STDOUT",
+            "COPY (SELECT {} FROM {} WHERE {}{filter}) TO STDOUT",
             columns.join(", "),
-            published.quoted()
+            published.quoted(),
+            own_rows(published.oid)
         );
         connection.copy_out(&sql).await?;
         let mut writer = Writer::default();

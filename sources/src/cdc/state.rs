@@ -53,7 +53,7 @@ struct Kept {
     tables: BTreeMap<String, Loaded>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Loaded {
     as_of: u64,
     /// Another table of that name has another one.
@@ -62,6 +62,12 @@ struct Loaded {
     /// What of it was published; another part of its rows or columns is loaded anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     part: Option<u32>,
+    /// Its place in the publication; who left it and came back has another one, and changes are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<u64>,
+    /// Its partitions; of one that goes no deletes are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partitions: Vec<u32>,
     /// It was not captured for a while since: changes may have been missed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     left: bool,
@@ -296,6 +302,8 @@ impl State {
             as_of: as_of.0,
             oid: Some(table.oid),
             part: Some(table.part()),
+            member: Some(table.member),
+            partitions: table.partitions.clone(),
             left: false,
         };
         self.highest = self.highest.max(as_of.0);
@@ -322,6 +330,8 @@ impl State {
                 Some(table) if loaded.is(table) => {
                     loaded.oid = Some(table.oid);
                     loaded.part = Some(table.part());
+                    loaded.member = Some(table.member);
+                    loaded.partitions = table.partitions.clone();
                 }
                 _ => loaded.left = true,
             }
@@ -349,7 +359,11 @@ impl Loaded {
     /// An older file does not say which table it was, or which part of it.
     fn is(&self, table: &Published) -> bool {
         let is = |known: Option<u32>, now| known.is_none_or(|known| known == now);
-        is(self.oid, table.oid) && is(self.part, table.part())
+        let is_there = |partition: &u32| table.partitions.binary_search(partition).is_ok();
+        is(self.oid, table.oid)
+            && is(self.part, table.part())
+            && self.member.is_none_or(|known| known == table.member)
+            && self.partitions.iter().all(is_there)
     }
 }
 

@@ -81,7 +81,7 @@ struct Transaction {
 struct Position {
     /// None for a table that has left the publication since.
     relations: HashMap<u32, Option<Known>>,
-    /// Those of the tables to which nothing tells the key any more; the load has what came before it.
+    /// Those that cannot be described any more; the load of their table has what came before it.
     before_load: HashMap<u32, (Relation, Lsn)>,
     transaction: Option<Transaction>,
     after_commit: Lsn,

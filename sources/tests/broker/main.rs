@@ -6,6 +6,7 @@ mod clients;
 mod crash;
 mod groups;
 mod hostile;
+mod keys;
 mod messages;
 mod node;
 mod topics;

@@ -14,6 +14,7 @@ mod import;
 )]
 mod java;
 mod kafka;
+mod membership;
 mod meters;
 mod node;
 #[path = "../../../tests/parts.rs"]

@@ -307,6 +307,34 @@ async fn one_table_that_cannot_be_captured_stops_no_other() {
     capture.stop().await;
 }
 
+/// The log marks the columns of the index then, and nobody has read them for a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_without_the_key_passes_the_table_over_at_once() {
+    let Some((database, folder, kafka)) = begin("t_by_index").await else {
+        return;
+    };
+    let config = config(&database, folder.path());
+    database.sql("CREATE TABLE members (id int PRIMARY KEY, mail text NOT NULL UNIQUE); GRANT SELECT ON members TO sportlake_cdc;
+        ALTER PUBLICATION sportlake ADD TABLE members; INSERT INTO members VALUES (1, 'a')");
+    let mut capture = Capture::start(&database, &kafka.config, &config);
+    capture.following().await;
+    database.sql("ALTER TABLE members REPLICA IDENTITY USING INDEX members_mail_key");
+    database.sql("INSERT INTO members VALUES (2, 'b'); DELETE FROM members WHERE id = 1");
+    database.sql("INSERT INTO employees (id, nom, prenom, salaire_brut) VALUES (1, 'a', 'a', 1)");
+    let come = |found: &[Message]| found.iter().any(|message| message.key["id"] == 1);
+    messages(&kafka.config, "employees", come).await;
+    database.sql("ALTER TABLE members REPLICA IDENTITY DEFAULT");
+    let again = |found: &[Message]| found.iter().any(|message| message.key["id"] == 2);
+    let found = messages(&kafka.config, "members", again).await;
+    only(&found, &[2]);
+    let keyed = found.iter().filter(|message| message.op() != "t");
+    assert!(
+        keyed.clone().all(|message| message.key["id"].is_i64()),
+        "{found:#?}"
+    );
+    capture.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_stored_out_of_line_stays_the_key() {
     let Some((database, folder, kafka)) = begin("t_large_key").await else {

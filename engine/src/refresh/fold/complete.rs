@@ -19,9 +19,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hidden::KEPT;
 use crate::lake::Lake;
 use crate::refresh::Refresher;
+use crate::width::bytes_of;
 
 /// Keys whose messages are fetched from bronze together.
 const KEYS_A_FETCH: usize = 2_048;
+
+/// Bytes of messages that are fetched together, unless it is for one key.
+const BYTES_A_FETCH: usize = 64 << 20;
 
 /// A stored row whose key has events that left fields out, or that took fields from older events itself.
 pub(super) struct StoredRow {
@@ -39,14 +43,14 @@ pub(super) struct Patched {
 
 impl Refresher {
     /// Decides the keys whose events left fields out: each such field is taken from the newest older event that has it.
-    /// The stored rows that are replaced are named in `rewritten`.
+    /// The stored rows that are replaced are named in `rewritten`. Whether the rows fit into memory.
     pub(super) async fn complete(
         &self,
         folding: &Folding<'_>,
         winners: &mut Winners,
         stored: HashMap<Key, StoredRow>,
         rewritten: &mut BTreeSet<String>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut tellings: HashMap<Key, Vec<Telling>> = HashMap::new();
         for key in winners.incomplete() {
             tellings.insert(key.clone(), Vec::new());
@@ -55,7 +59,7 @@ impl Refresher {
             tellings.insert(key.clone(), row.kept.tellings(&row.place));
         }
         if tellings.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let reader = KeyReader::new(folding.columns.clone())?;
         self.each_event(folding, None, |events| {
@@ -79,16 +83,18 @@ impl Refresher {
                 patched.push(Patched { last, kept });
             }
         }
-        self.patch_all(folding, winners, &patched).await
+        let limit = self.fold_limit();
+        self.patch_all(folding, winners, &patched, limit).await
     }
 
-    /// Makes rows from several events the winners of their keys.
+    /// Makes rows from several events the winners of their keys. Whether they fit into so many bytes.
     pub(super) async fn patch_all(
         &self,
         folding: &Folding<'_>,
         winners: &mut Winners,
         patched: &[Patched],
-    ) -> Result<()> {
+        limit: usize,
+    ) -> Result<bool> {
         let keys = match &folding.events {
             Some(events) if !patched.is_empty() => {
                 let path = Lake::table_path(&events.table);
@@ -97,18 +103,31 @@ impl Refresher {
             }
             _ => KEYS_A_FETCH,
         };
-        for patched in patched.chunks(keys.min(KEYS_A_FETCH)) {
-            for rows in self.patch(folding, patched).await? {
+        let mut pending: Vec<&[Patched]> = patched.chunks(keys.min(KEYS_A_FETCH)).collect();
+        while let Some(patched) = pending.pop() {
+            let Some(rows) = self.patch(folding, patched).await? else {
+                let (first, rest) = patched.split_at(patched.len() / 2);
+                pending.extend([first, rest]);
+                continue;
+            };
+            for rows in rows {
                 winners.settle(rows)?;
+                if winners.bytes() > limit {
+                    return Ok(false);
+                }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// The rows of merged events.
-    async fn patch(&self, folding: &Folding<'_>, patched: &[Patched]) -> Result<Vec<RecordBatch>> {
+    /// The rows of merged events; none where the messages of so many keys are too large.
+    async fn patch(
+        &self,
+        folding: &Folding<'_>,
+        patched: &[Patched],
+    ) -> Result<Option<Vec<RecordBatch>>> {
         let Some(events) = &folding.events else {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         };
         let mut evaluator = self.evaluator(folding, events).await?;
         let mut wanted: BTreeMap<i32, BTreeSet<i64>> = BTreeMap::new();
@@ -119,9 +138,17 @@ impl Refresher {
             }
         }
         let sequence = folding.sequence();
-        let found = self
-            .fetch(events, &wanted, &sequence, evaluator.columns_read())
-            .await?;
+        let limit = match patched.len() {
+            ..=1 => usize::MAX,
+            _ => BYTES_A_FETCH,
+        };
+        let columns = evaluator.columns_read();
+        let Some(found) = self
+            .fetch(events, &wanted, &sequence, columns, limit)
+            .await?
+        else {
+            return Ok(None);
+        };
         let at = positions(&found, &sequence)?;
         let values: &BinaryArray = column(&found, "value")?;
         let position = |place: &Place| {
@@ -160,17 +187,18 @@ impl Refresher {
             let rows = folding.columns.stored_part(&events)?;
             settled.push(with_columns(&rows, vec![(KEPT, Arc::new(kept))])?);
         }
-        Ok(settled)
+        Ok(Some(settled))
     }
 
-    /// Messages by their coordinates, from the files whose statistics allow them.
+    /// Messages by their coordinates, from the files whose statistics allow them; none where they take more bytes.
     async fn fetch(
         &self,
         events: &Events,
         wanted: &BTreeMap<i32, BTreeSet<i64>>,
         sequence: &[&str],
         mut columns: Vec<usize>,
-    ) -> Result<RecordBatch> {
+        limit: usize,
+    ) -> Result<Option<RecordBatch>> {
         let schema = self.bronze_files(events, Vec::new()).columns();
         for name in ["_partition", "_offset", "value"].iter().chain(sequence) {
             columns.push(schema.index_of(name)?);
@@ -199,10 +227,16 @@ impl Refresher {
         let only = only.map(|only| only.and(ident("error").is_null()));
         let mut stream = self.messages(events, files, only, &columns).await?;
         let mut batches = Vec::new();
+        let mut bytes = 0;
         while let Some(batch) = stream.next().await {
-            batches.push(FoldColumns::widened(&batch?, &schema)?);
+            let batch = batch?;
+            bytes += bytes_of(&batch);
+            if bytes > limit {
+                return Ok(None);
+            }
+            batches.push(FoldColumns::widened(&batch, &schema)?);
         }
-        Ok(concat_batches(&schema, &batches)?)
+        Ok(Some(concat_batches(&schema, &batches)?))
     }
 }
 

@@ -7,7 +7,7 @@ use super::columns::{FoldColumns, TRUNCATES, UNAVAILABLE, column};
 use crate::error::Result;
 use crate::hidden::{OFFSET, PARTITION};
 
-/// Begins the key of an event that has none: it is known by its coordinates. No encoded column begins so.
+/// Begins the key of an event that has none: it is known by its place. No encoded column begins so.
 const LOOSE: u8 = 0xff;
 
 /// Bytes of one part of a place.
@@ -103,6 +103,7 @@ impl KeyReader {
         let mut loose = HashMap::new();
         let part = |column: &Int64Array, row| column.is_valid(row).then(|| column.value(row));
         for row in 0..batch.num_rows() {
+            let from = places.len();
             for sequence in &sequences {
                 push_part(&mut places, part(sequence, row));
             }
@@ -112,8 +113,7 @@ impl KeyReader {
                 .then(|| i64::from(partitions.value(row)));
             push_part(&mut places, partition);
             if !keys.iter().all(|column| column.is_valid(row)) {
-                let coordinates = Place::of(&[partition, part(offsets, row)]);
-                let key = [&[LOOSE], coordinates.bytes()].concat();
+                let key = [&[LOOSE], &places[from..]].concat();
                 loose.insert(row, key.into_boxed_slice());
             }
         }

@@ -34,7 +34,8 @@ const SMALL_FILES: usize = 16;
 
 impl Refresher {
     /// Replaces the rows of the winners' keys: writes the winners, rewrites the files that held an older row of one of
-    /// them, or a row that is gone or judged differently, and leaves every other file as it is.
+    /// them, or a row that is gone or judged differently, and leaves every other file as it is. None where the winners do
+    /// not fit into memory once they have what their events left out.
     pub(super) async fn replace_keys(
         &mut self,
         folding: &Folding<'_>,
@@ -42,10 +43,13 @@ impl Refresher {
         mut winners: Winners,
         verdicts: &Verdicts,
         extent: Extent,
-    ) -> Result<Candidate> {
+    ) -> Result<Option<Candidate>> {
         let file = folding.file;
         let all = self.writer_of(&file.name, &layout).await?.files()?;
         winners.drop_emptied();
+        if winners.is_empty() && extent.is_of_winners() {
+            return Ok(Some(candidate(all, None, layout)));
+        }
         let mut rewritten = BTreeSet::new();
         let mut stored = HashMap::new();
         if extent == Extent::Everything {
@@ -74,13 +78,15 @@ impl Refresher {
                 }
             }
         }
-        self.complete(folding, &mut winners, stored, &mut rewritten)
-            .await?;
+        let fits = self.complete(folding, &mut winners, stored, &mut rewritten);
+        if !fits.await? {
+            return Ok(None);
+        }
         if !winners.is_empty() && extent != Extent::Everything {
             rewritten.extend(too_many_small(&all));
         }
         if winners.is_empty() && rewritten.is_empty() {
-            return Ok(candidate(all, None, layout));
+            return Ok(Some(candidate(all, None, layout)));
         }
 
         let mut staged = self.writer_of(&file.name, &layout).await?.stage(&layout);
@@ -109,7 +115,7 @@ impl Refresher {
             all.into_iter()
                 .filter(|file| !rewritten.contains(&file.path)),
         );
-        Ok(candidate(files, Some(change), layout))
+        Ok(Some(candidate(files, Some(change), layout)))
     }
 
     /// Builds the whole table from divided events, and from its stored rows unless all is built anew.

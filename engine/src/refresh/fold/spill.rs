@@ -254,7 +254,9 @@ impl Refresher {
                 patched.push(Patched { last, kept });
             }
         }
-        self.patch_all(folding, winners, &patched).await
+        self.patch_all(folding, winners, &patched, usize::MAX)
+            .await
+            .map(|_| ())
     }
 }
 

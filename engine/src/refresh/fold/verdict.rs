@@ -124,22 +124,30 @@ impl Verdicts {
         let mut pending = vec![rows.clone()];
         while let Some(rows) = pending.pop() {
             let count = rows.num_rows();
-            match plan.run(&rows).await {
-                Ok(batches) => {
+            match plan.run_each(&rows).await {
+                Ok((batches, failed)) => {
                     let judged: usize = batches.iter().map(RecordBatch::num_rows).sum();
-                    if judged != count {
+                    if judged + failed.len() != count {
                         return Err(Error::new(
                             ErrorKind::Internal,
                             "a rule did not judge each row once",
                         ));
                     }
-                    for batch in batches {
+                    let broken = batches.iter().flat_map(|batch| {
                         let broken = batch.column(0).as_primitive::<Int64Type>();
-                        verdicts.extend(broken.iter().map(|broken| match broken {
-                            None => Verdict::Good,
-                            Some(rule) => Verdict::Bad(usize::try_from(rule).unwrap_or(0)),
-                        }));
-                    }
+                        broken.iter()
+                    });
+                    let mut judged = broken.map(|broken| match broken {
+                        None => Verdict::Good,
+                        Some(rule) => Verdict::Bad(usize::try_from(rule).unwrap_or(0)),
+                    });
+                    let mut failed = failed.into_iter().peekable();
+                    verdicts.extend((0..count).filter_map(|row| {
+                        match failed.next_if(|(at, _)| *at == row) {
+                            Some((_, error)) => Some(Verdict::Unknown(error.to_string())),
+                            None => judged.next(),
+                        }
+                    }));
                 }
                 Err(error) if !may_be_of_one(&error) => return Err(error),
                 Err(error) if count <= 1 && !is_of_one(&error) => return Err(error),

@@ -57,6 +57,26 @@ async fn rows_larger_than_expected_are_folded_in_files_too() {
     assert_eq!(world.rows(count).await, ["1000,4000"]);
 }
 
+/// Small events whose rows are large once they have what was left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_do_not_fit_once_they_are_filled_in_are_folded_in_files_too() {
+    let mut world = World::new(THINGS).await;
+    let text = "x".repeat(20_000);
+    let row = |id: i64, n: i64, t: &str| format!(r#"{{"id":{id},"n":{n},"t":"{t}"}}"#);
+    let rows = |n, t| (0..1_000).map(move |id| event(1_000 * n + id, "u", &row(id, n, t)));
+    world.append(&rows(1, &text).collect::<Vec<_>>()).await;
+    let mut refresher = world.refresher().await;
+    published(&mut refresher).await;
+    // The events take less than a mebibyte, their rows 20.
+    world.config.memory_limit_bytes = 12 << 20;
+    drop(refresher);
+    let mut refresher = world.refresher().await;
+    world.append(&rows(2, UNKNOWN).collect::<Vec<_>>()).await;
+    published(&mut refresher).await;
+    let count = "SELECT count(*), sum(n), min(length(t)), max(length(t)) FROM silver.things";
+    assert_eq!(world.rows(count).await, ["1000,2000,20000,20000"]);
+}
+
 /// Messages of a mebibyte that take a few bytes on disk: neither pages nor batches nor merges have many of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn wide_messages_are_handled_a_few_at_a_time() {

@@ -184,3 +184,25 @@ FROM bronze.things WHERE CAST(after ->> 'w' AS INT) > 0";
     let (_, alone) = found(&turns).await;
     assert_eq!(alone, aside[..alone.len()], "one by one");
 }
+
+/// A topic that was made again counts its offsets from 0 again.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_nobody_with_the_same_coordinates_are_two() {
+    for is_together in [false, true] {
+        let mut world = World::new(THINGS).await;
+        let mut refresher = world.refresher().await;
+        world.append(&[event(1, "c", r#"{"n":1}"#)]).await;
+        if !is_together {
+            published(&mut refresher).await;
+        }
+        world.move_to_another_cluster();
+        let next = Message {
+            generation: 1,
+            ..event(1, "c", r#"{"n":2}"#)
+        };
+        world.append(&[next]).await;
+        published(&mut refresher).await;
+        let aside = "SELECT n, rule FROM silver.things__quarantine ORDER BY n";
+        assert_eq!(world.rows(aside).await, ["1,without_key", "2,without_key"]);
+    }
+}

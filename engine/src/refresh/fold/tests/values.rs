@@ -85,6 +85,25 @@ FROM bronze.things";
     assert_eq!(world.rows(aside).await, ["5,evaluation"]);
 }
 
+/// What stands for it is base64, as a number would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_left_out_is_null_with_a_schema_too() {
+    let mut world = World::new(THINGS).await;
+    let mut refresher = world.refresher().await;
+    let wrapped = r#"{"schema":{"type":"struct","fields":[
+        {"type":"struct","field":"after","fields":[
+            {"type":"bytes","field":"t","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}]}]},
+        "payload":{"before":null,"op":"u",
+            "after":{"id":1,"n":1,"t":"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="}}}"#;
+    let left_out = Message {
+        value: Some(wrapped.to_owned()),
+        ..event(1, "u", "{}")
+    };
+    world.append(&[left_out]).await;
+    published(&mut refresher).await;
+    assert_eq!(things(&world).await, ["1,1,-"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_time_zone_builds_what_reads_it_anew() {
     let times = "-- @key id
