@@ -15,6 +15,7 @@ use crate::postgres::{Database, PASSWORD, Server};
 use crate::project::{PATIENCE, Project, text};
 use routes::{GOOGLE_KEY, Routes};
 
+mod proxies;
 #[expect(dead_code, reason = "the tests of the provider ask for more")]
 #[path = "../sources/tests/feeds/routes.rs"]
 mod routes;

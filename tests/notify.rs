@@ -132,9 +132,17 @@ fn the_command_says_what_is_wrong_and_shows_what_it_would_post() {
     assert!(shown.status.success(), "{err}");
     assert!(out.contains(CANARY) && out.lines().count() == 1, "{out}");
     assert!(!err.contains(CANARY), "{err}");
+    assert!(!err.contains("nothing is posted"), "{err}");
     let json = bare(&["notify", "--dry-run", "--once", "--output", "json"]);
     let json: Value = serde_json::from_slice(&json.stdout).expect("a line of JSON");
     assert_eq!(json["activities"], json!([1]));
+
+    let in_vain = stage.project.run(&["notify", "--dry-run", "--once"]);
+    let (out, err) = (text(&in_vain.stdout), text(&in_vain.stderr));
+    assert!(in_vain.status.success() && out.contains(CANARY), "{err}");
+    let note = "dry run: SLACK_BOT_TOKEN is set, but nothing is posted\n";
+    assert_eq!(err.matches(note).count(), 1, "{err}");
+    assert!(!err.contains(CANARY), "{err}");
 
     stage.slack.script([Reply::Error("channel_not_found")]);
     let refused = stage.project.run(&["notify", "--once"]);

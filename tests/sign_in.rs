@@ -1,9 +1,10 @@
 //! Users, roles and certificates, with the real program and real clients.
 
+use std::os::unix::fs::{MetadataExt, chown};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::parts::part;
+use crate::parts::{missing, part};
 use crate::project::{PATIENCE, Project, text};
 
 const PASSWORD: &str = "correct horse battery";
@@ -50,6 +51,40 @@ fn with_password(project: &Project, arguments: &[&str]) -> std::process::Output 
     let mut command = project.command(arguments);
     command.env("SPORTLAKE_PASSWORD", PASSWORD);
     command.output().expect("the program runs")
+}
+
+/// Otherwise the service could read neither its users nor its key any more.
+#[test]
+fn what_root_writes_belongs_to_the_service() {
+    if !std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        missing("root");
+        return;
+    }
+    let project = Project::new()
+        .set("flight.users", "data/private/users.toml")
+        .set("flight.key_file", "data/private/flight.key");
+    let owner = |path: &str| {
+        let metadata = std::fs::metadata(project.path(path)).expect("it is there");
+        (metadata.uid(), metadata.gid())
+    };
+    chown(project.path(""), Some(4321), Some(1234)).expect("given away");
+    let added = with_password(&project, &["user", "add", "anne", "--role", "rh"]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let token = project.run(&["user", "token", "anne"]);
+    assert!(token.status.success(), "{}", text(&token.stderr));
+    let users = "data/private/users.toml";
+    for path in ["data", "data/private", users, "data/private/flight.key"] {
+        assert_eq!(owner(path), (4321, 1234), "{path}");
+    }
+    let mode = std::fs::metadata(project.path(users))
+        .expect("it is there")
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    chown(project.path(users), Some(4322), Some(1235)).expect("given away");
+    let removed = project.run(&["user", "remove", "anne"]);
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    assert_eq!(owner(users), (4322, 1235), "as the file that is replaced");
 }
 
 /// A role sees its unit and no amount, on the command line and through a client that signs in.

@@ -77,7 +77,7 @@ const UNKEPT: [(&str, &str); 7] = [
         "a log that is written as statements end, and not waited for",
     ),
     (
-        "flight-server/src/user_file.rs",
+        "flight-server/src/private_file.rs",
         "synced there: files of the server that nobody else may read, outside the lake",
     ),
     ("engine/src/trial/world.rs", "a test's temporary lake"),

@@ -177,8 +177,9 @@ pub(crate) fn remember(headers: &HeaderMap, response: &mut Response, token: &str
         true => "; Secure",
         false => "",
     };
+    // A link from a message opens the page; forms of other pages come without it, and are refused anyway.
     let cookie =
-        format!("{SESSION}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        format!("{SESSION}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     set_cookie(response, &cookie);
 }
 

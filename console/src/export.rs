@@ -1,6 +1,7 @@
 //! Tables as files, under the visitor's policies, in a bounded number of places.
 
 mod body;
+mod options;
 mod places;
 
 use axum::body::Body;
@@ -9,7 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use engine::{EpochHold, Error, ErrorKind, Result, TableName};
-use exports::{CsvOptions, Format};
+use exports::Format;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use maud::{Markup, html};
@@ -103,9 +104,9 @@ async fn first(
 
 fn asked(visit: &Visit, name: &str) -> Result<(TableName, Format)> {
     let (table, extension) = name.rsplit_once('.').ok_or_else(unknown)?;
+    let spelling = options::csv(&visit.values)?;
     let format = match extension {
-        "csv" if visit.values.get("excel") == Some("fr") => Format::Csv(CsvOptions::excel_fr()),
-        "csv" => Format::Csv(CsvOptions::default()),
+        "csv" => Format::Csv(spelling.unwrap_or_default()),
         "parquet" => Format::Parquet,
         "xlsx" => Format::Xlsx,
         _ => {
@@ -115,6 +116,12 @@ fn asked(visit: &Visit, name: &str) -> Result<(TableName, Format)> {
             );
         }
     };
+    if spelling.is_some() && !matches!(format, Format::Csv(_)) {
+        return Err(
+            Error::invalid("excel, separator, decimal_comma and bom are of CSV")
+                .hint("Leave them out, or write .csv. Excel opens .xlsx without any of them."),
+        );
+    }
     Ok((table.parse().map_err(|_| unknown())?, format))
 }
 
@@ -128,7 +135,7 @@ fn unknown() -> Error {
 pub(crate) fn links(visit: &Visit, table: &str) -> Markup {
     let excel = match visit.language {
         Language::French => "?excel=fr",
-        Language::English => "",
+        Language::English => "?bom=1",
     };
     html! {
         p.exports {

@@ -68,6 +68,10 @@ impl Values {
         value.filter(|value| !value.is_empty())
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// A value as it was typed.
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         let mut found = self.0.iter().filter(|(other, _)| other == name);

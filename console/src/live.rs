@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header;
+use axum::http::header::{self, HeaderName};
 use axum::response::{IntoResponse, Response};
 use engine::{Error, ErrorKind, Reader};
 use futures::stream;
@@ -114,7 +114,11 @@ pub(crate) async fn follow(visit: Visit) -> Response {
         Some((Ok::<_, Infallible>(event), following))
     });
     (
-        [(header::CONTENT_TYPE, "text/event-stream")],
+        [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            // nginx would keep events until its buffer is full.
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ],
         Body::from_stream(events),
     )
         .into_response()

@@ -1,3 +1,7 @@
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+
 /// What the rows become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -58,6 +62,22 @@ impl CsvOptions {
             separator: Separator::Semicolon,
             decimal_comma: true,
             spaced_times: true,
+        }
+    }
+}
+
+impl FromStr for Separator {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "," => Ok(Self::Comma),
+            ";" => Ok(Self::Semicolon),
+            "tab" | "\t" | "\\t" => Ok(Self::Tab),
+            _ => {
+                let message = "a separator is `,`, `;` or `tab`";
+                Err(Error::new(ErrorKind::InvalidRequest, message))
+            }
         }
     }
 }

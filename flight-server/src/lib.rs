@@ -22,6 +22,7 @@ mod limits;
 mod metadata;
 mod metrics;
 mod password;
+mod private_file;
 mod profile;
 mod query_runtime;
 mod running;

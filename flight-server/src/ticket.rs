@@ -13,7 +13,8 @@ use engine::{Error, ErrorKind, Result};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::user_file::{IssuedToken, User, private, write_private};
+use crate::private_file::{private, write_private};
+use crate::user_file::{IssuedToken, User};
 
 const FORMAT: u8 = 1;
 const MAC_BYTES: usize = 32;

@@ -123,7 +123,7 @@ impl TlsFiles {
             }
         };
         let metadata = std::fs::metadata(&self.key).map_err(|error| unusable(&self.key, error))?;
-        crate::user_file::private(&self.key, &metadata)?;
+        crate::private_file::private(&self.key, &metadata)?;
         let key =
             PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unusable(&self.key, error))?;
         let chain = certificates(&self.certificate)?;

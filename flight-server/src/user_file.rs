@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::private_file::{private, write_private};
 
 /// Users, and tokens of each, that a file may hold.
 const MOST_USERS: usize = 100_000;
@@ -185,59 +186,6 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("\"{}\" cannot be read", path.display())).caused_by(error)
-}
-
-/// Refuses a secret that other users of the machine may read or change.
-pub(crate) fn private(path: &Path, metadata: &fs::Metadata) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    if metadata.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(Error::new(
-        ErrorKind::PermissionDenied,
-        format!("\"{path}\" may be read by other users of this machine"),
-    )
-    .hint(format!("Run: chmod 600 \"{path}\"")))
-}
-
-/// Writes a file that only its owner may read: whole or not at all, and on the disk when this returns.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Error::new(
-            ErrorKind::Unavailable,
-            format!("\"{}\" cannot be written", path.display()),
-        )
-        .caused_by(error)
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let staged: PathBuf = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        use std::os::unix::fs::OpenOptionsExt;
-        let _ = fs::remove_file(&staged);
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&staged)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&staged, path)?;
-        fs::File::open(folder)?.sync_all()
-    })();
-    written.map_err(|error| {
-        let _ = fs::remove_file(&staged);
-        failed(error)
-    })
 }
 
 #[cfg(test)]

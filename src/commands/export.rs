@@ -55,7 +55,7 @@ pub(crate) struct Command {
     excel: Option<Excel>,
 
     /// What stands between two cells of CSV: `,`, `;` or `tab` [default: ,]
-    #[arg(long, value_name = "CHARACTER", value_parser = separator)]
+    #[arg(long, value_name = "CHARACTER")]
     separator: Option<Separator>,
 
     /// Write a comma before the decimals of CSV
@@ -183,14 +183,5 @@ impl Command {
             format.extension()
         ))
         .hint("Leave them out, or write CSV. Excel opens .xlsx without any of them."))
-    }
-}
-
-fn separator(text: &str) -> Result<Separator, String> {
-    match text {
-        "," => Ok(Separator::Comma),
-        ";" => Ok(Separator::Semicolon),
-        "tab" | "\t" | "\\t" => Ok(Separator::Tab),
-        _ => Err("a separator is `,`, `;` or `tab`".to_owned()),
     }
 }

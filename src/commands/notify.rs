@@ -53,6 +53,9 @@ impl Command {
             return Ok(ExitCode::SUCCESS);
         }
         let standing = Standing::default();
+        if let (true, Some(secret)) = (self.dry_run, secret_named(config)) {
+            output::note(&format!("dry run: {secret} is set, but nothing is posted"));
+        }
         let delivery = if self.dry_run {
             Delivery::Shown(self.shower()?)
         } else {
@@ -164,11 +167,18 @@ impl Role {
 
 /// Whether somebody means to post: in `up`, or by a role of its own, whose secrets are all that says so.
 pub(super) fn is_configured(config: &NotifyConfig) -> bool {
+    config.enabled || !config.channel.is_empty() || secret_named(config).is_some()
+}
+
+/// The key or the variable by which a secret is there.
+fn secret_named(config: &NotifyConfig) -> Option<&'static str> {
     let is_set = |variable| std::env::var(variable).is_ok_and(|text| !text.trim().is_empty());
-    let named = [&config.channel, &config.token_file, &config.webhook_file];
-    config.enabled
-        || named.iter().any(|named| !named.is_empty())
-        || [TOKEN, WEBHOOK].into_iter().any(is_set)
+    let of_file = |key, file: &str| (!file.is_empty()).then_some(key);
+    let of_variable = |variable| is_set(variable).then_some(variable);
+    of_file("notify.token_file", &config.token_file)
+        .or_else(|| of_file("notify.webhook_file", &config.webhook_file))
+        .or_else(|| of_variable(TOKEN))
+        .or_else(|| of_variable(WEBHOOK))
 }
 
 /// Where messages go: a webhook or a bot's token, from the environment or a file.

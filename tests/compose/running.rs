@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 
+use super::proxies::proxies;
 use super::{docker, environment, read, scalar, services, services_with, words};
 use crate::broker::Broker;
 use crate::http::{get, try_get};
@@ -33,12 +34,13 @@ fn check_of_the_image() -> Vec<String> {
     serde_json::from_str(command).expect("a list of words")
 }
 
-/// Runs a check where its service listens here.
+/// Runs a check where its service listens here. It asks no proxy, such as a Docker client sets in every container.
 fn passes(check: &[String], container: &str, here: &str) -> bool {
     let words = check.iter().map(|word| word.replace(container, here));
     let words: Vec<String> = words.collect();
     let mut command = Command::new(&words[0]);
-    let ended = command.args(&words[1..]).stderr(Stdio::null()).status();
+    command.args(&words[1..]).envs(proxies());
+    let ended = command.stderr(Stdio::null()).status();
     ended.is_ok_and(|status| status.success())
 }
 

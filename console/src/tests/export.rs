@@ -34,6 +34,14 @@ async fn tables_come_as_files() {
             "gold.eligibilites.csv?excel=fr",
             "\u{feff}employee_id;bu;".as_bytes(),
         ),
+        (
+            "gold.eligibilites.csv?bom=1&separator=;",
+            "\u{feff}employee_id;bu;".as_bytes(),
+        ),
+        (
+            "gold.eligibilites.csv?separator=tab&decimal_comma=0&lang=en",
+            "employee_id\tbu\t".as_bytes(),
+        ),
         ("gold.eligibilites.parquet", b"PAR1"),
         ("gold.eligibilites.xlsx", b"PK"),
     ] {
@@ -60,6 +68,13 @@ async fn tables_come_as_files() {
         ("gold.eligibilites.pdf", 400),
         ("gold.nothing.csv", 404),
         ("x", 404),
+        ("gold.eligibilites.csv?excel=de", 400),
+        ("gold.eligibilites.csv?excel=", 400),
+        ("gold.eligibilites.csv?excel=fr&bom=1", 400),
+        ("gold.eligibilites.csv?bom=yes", 400),
+        ("gold.eligibilites.csv?separator=%7C", 400),
+        ("gold.eligibilites.csv?decimal-comma=1", 400),
+        ("gold.eligibilites.xlsx?separator=;", 400),
         ("..%2F..%2Fetc.csv", 404),
         ("gold.eligibilites%22%0d%0ax.csv", 404),
     ] {
@@ -72,7 +87,14 @@ async fn tables_come_as_files() {
     browser
         .page("/")
         .await
-        .has("/export/gold.eligibilites.xlsx");
+        .has("/export/gold.eligibilites.xlsx")
+        .has("/export/gold.eligibilites.csv?excel=fr");
+    let english = browser.page("/?lang=en").await;
+    english.has("/export/gold.eligibilites.csv?bom=1");
+    let comma = browser
+        .page("/export/gold.eligibilites.csv?decimal_comma=1")
+        .await;
+    comma.has(",\"");
     running.stop().await;
 }
 

@@ -43,7 +43,9 @@ async fn a_new_epoch_is_told_and_places_are_bounded() {
     };
     let running = Running::on(folder, lake, config).await;
     let mut stream = followed(&running).await;
-    until(&mut stream, "data: 1\n\n").await;
+    let told = until(&mut stream, "data: 1\n\n").await;
+    let (headers, _) = told.split_once("\r\n\r\n").expect("headers");
+    assert!(headers.contains("x-accel-buffering: no"), "{headers}");
     let full = running.browser().get("/events").await;
     assert_eq!(full.status, 503);
     assert!(full.header("retry-after").is_some());

@@ -79,7 +79,7 @@ async fn signing_in_leads_back_and_out_ends_the_token() {
     );
     let cookie = shown.header("set-cookie").expect("a cookie");
     assert!(
-        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"),
         "{cookie}"
     );
     let page = browser.page("/").await;
@@ -154,6 +154,28 @@ async fn forms_of_other_pages_are_refused() {
         .post("/login", &[("user", "rose"), ("password", PASSWORD)])
         .await;
     assert_eq!(shown.status, 403);
+    running.stop().await;
+}
+
+/// The cookie comes along with a link from elsewhere: such a visit reads, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_from_elsewhere_opens_the_page_and_changes_nothing() {
+    let running = Running::with_users().await;
+    let rose = running.signed_in("rose").await;
+    let mut linked = rose.with("Origin", "").with("Sec-Fetch-Site", "cross-site");
+    linked.page("/why/2").await.has("Nom2");
+    for path in READ.into_iter().filter(|path| *path != "/events") {
+        let status = linked.get(path).await.status;
+        assert!([200, 303].contains(&status), "{path}: {status}");
+    }
+    for path in WRITE {
+        assert_eq!(linked.get(path).await.status, 405, "{path}");
+        for method in ["HEAD", "PUT", "DELETE", "PATCH"] {
+            let status = linked.send(method, path, None).await.status;
+            assert!([403, 405].contains(&status), "{method} {path}: {status}");
+        }
+    }
+    linked.page("/").await.has("Nom2");
     running.stop().await;
 }
 

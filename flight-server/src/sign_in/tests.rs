@@ -278,7 +278,7 @@ async fn a_file_that_is_gone_lets_nobody_in_and_a_broken_one_is_no_edit() {
     std::fs::remove_file(&path).expect("there");
     door.look_again();
     refusal(door.comes(&basic_of("anne", "correct horse")).await);
-    crate::user_file::write_private(&path, &good).expect("written");
+    crate::private_file::write_private(&path, &good).expect("written");
     door.look_again();
     door.comes(&basic_of("anne", "correct horse"))
         .await

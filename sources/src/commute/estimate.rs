@@ -117,9 +117,7 @@ pub(super) fn locate(communes: &Communes, address: &str) -> Result<Position, Fla
     if words.last().is_some_and(|word| word == "france") {
         words.pop();
     }
-    if words.last().is_some_and(|word| word == "cedex") {
-        words.pop();
-    }
+    let is_cedex = take_off_cedex(&mut words);
     if words.is_empty() {
         return Err(Flag::NoAddress);
     }
@@ -134,11 +132,19 @@ pub(super) fn locate(communes: &Communes, address: &str) -> Result<Position, Fla
             (found, _) => found,
         },
     };
+    let is_in_its_department = |commune: &&&Commune| {
+        let department = postcode.as_deref().map(|postcode| &postcode[..2]);
+        let mut theirs = commune.postcodes.iter();
+        department.is_some_and(|department| theirs.any(|theirs| theirs.starts_with(department)))
+    };
     let serves = |commune: &&&Commune| {
         let wanted = postcode.as_deref();
         wanted.is_some_and(|wanted| commune.postcodes.contains(&wanted))
     };
-    let agreeing: Vec<&&Commune> = found.iter().filter(serves).collect();
+    let mut agreeing: Vec<&&Commune> = found.iter().filter(serves).collect();
+    if is_cedex && agreeing.is_empty() {
+        agreeing = found.iter().filter(is_in_its_department).collect();
+    }
     match (found.as_slice(), agreeing.as_slice(), postcode.as_deref()) {
         ([], _, _) => Err(Flag::UnknownCommune),
         (_, [commune], _) => Ok(commune.position),
@@ -147,6 +153,18 @@ pub(super) fn locate(communes: &Communes, address: &str) -> Result<Position, Fla
         ([commune], [], None) => Ok(commune.position),
         ([_, _, ..], [], None) => Err(Flag::AmbiguousCommune),
     }
+}
+
+/// `Cedex` and `Cedex 2` mark the mail of firms: its postcode is of the department and often of no commune.
+fn take_off_cedex(words: &mut Vec<String>) -> bool {
+    let is_number = |word: &String| word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit());
+    let kept = match words.as_slice() {
+        [kept @ .., cedex] if cedex == "cedex" => kept.len(),
+        [kept @ .., cedex, number] if cedex == "cedex" && is_number(number) => kept.len(),
+        _ => return false,
+    };
+    words.truncate(kept);
+    true
 }
 
 pub(super) fn great_circle_m(from: Position, to: Position) -> f64 {
@@ -193,6 +211,10 @@ mod tests {
         check_km("5 Avenue de la Plage 34250 PALAVAS LES FLOTS", 6.0, 9.0);
         check_km("1 quai de Bosc, 34200 Sète, France", 30.0, 40.0);
         check_km("8 chemin du Mas, 34970 Lattes Cedex", 2.0, 5.0);
+        for number in ["2", "02", "9 France"] {
+            let address = format!("8 chemin du Mas, 34970 Lattes Cedex {number}");
+            check_km(&address, 2.0, 5.0);
+        }
         check_km(
             "1 place de la Mairie, 34330 Cambon-et-Salvergues",
             100.0,
@@ -213,6 +235,16 @@ mod tests {
         let herault = of("1 rue Haute, 34210 Aigues-Vives");
         let gard = of("1 rue Haute, 30670 Aigues-Vives");
         assert_ne!(herault, gard);
+    }
+
+    #[test]
+    fn a_postcode_of_cedex_is_of_its_department() {
+        check_km("CS 12345, 34961 Montpellier Cedex 2", 5.0, 8.0);
+        check_km("BP 1, 75380 Paris CEDEX 08", 750.0, 800.0);
+        let gard = of("1 rue Haute, 30679 Aigues-Vives Cedex 1");
+        assert_eq!(gard, of("1 rue Haute, 30670 Aigues-Vives"));
+        check_flag("34961 Paris Cedex 2", Flag::PostcodeMismatch);
+        check_flag("34961 Montpellier", Flag::PostcodeMismatch);
     }
 
     #[test]

@@ -191,6 +191,7 @@ impl Connect {
             let mut script = std::process::Command::new("sh");
             script.arg(shipped.join("register.sh")).arg(&file);
             script.env("CONNECT_URL", self.url());
+            script.env("http_proxy", "http://127.0.0.1:9");
             let output = script.env("CONNECT_NAME", name).output().expect("it runs");
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{said}");
