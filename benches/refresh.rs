@@ -125,7 +125,7 @@ fn edit(project: &Project, refresh: &mut Running) {
     let lake = project.path("data/lake");
     let name = "sql/gold/activites_par_mois.sql";
     let text = project.read(name);
-    let edited = text.replacen("SELECT", "SELECT 1 AS un,", 1);
+    let edited = text.replacen("\nSELECT\n", "\nSELECT 1 AS un,\n", 1);
     project.write(name, &edited);
     let begun = modified(&project.path(name));
     let shows = |manifest: &Value| {
