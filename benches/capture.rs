@@ -333,8 +333,11 @@ import sys, time
 from adbc_driver_flightsql import dbapi
 with dbapi.connect(sys.argv[1]) as connection, connection.cursor() as cursor:
     while True:
-        cursor.execute('SELECT sum(nb_activites) FROM gold.activites_par_mois')
-        print(cursor.fetchone()[0], time.time(), flush=True)
+        try:
+            cursor.execute('SELECT coalesce(sum(nb_activites), 0) FROM gold.activites_par_mois')
+            print(cursor.fetchone()[0], time.time(), flush=True)
+        except dbapi.Error:
+            pass  # There is no epoch yet.
         time.sleep(0.02)
 ";
 
