@@ -1,8 +1,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The row before and after a change, as JSON objects as they stand in the message; none where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The row before and after a change, as JSON objects as they stand in the message; none where there is none. They are of
+/// people, so that nothing prints them.
+#[derive(Clone, Copy)]
 pub struct RowImages<'a> {
     pub before: Option<&'a str>,
     pub after: Option<&'a str>,
