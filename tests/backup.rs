@@ -15,6 +15,9 @@ use crate::truth::Truth;
 /// Copies that one run of the service gives; each is taken while it writes.
 const COPIES: usize = 3;
 
+/// Ids of what is written after a copy are others: changes of one row whose positions fall are of no one source.
+const FIRST_AFTER: i64 = 1 << 20;
+
 fn systemd(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     root.join("docker/systemd").join(name)
@@ -44,7 +47,7 @@ fn a_copy_of_a_live_lake_goes_on_elsewhere_with_nothing_lost_or_twice() {
     let over = AtomicBool::new(false);
     let mut sure = Vec::new();
     std::thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&mut outsider, &over));
+        let writing = scope.spawn(|| write(&mut outsider, 0, &over));
         for copy in 0..COPIES {
             std::thread::sleep(Duration::from_secs(1));
             let held = messages_in_bronze(&project);
@@ -86,7 +89,7 @@ fn goes_on(copy: &Path, held: u64) {
     let mut outsider = Outsider::connect(&kafka);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&mut outsider, &over));
+        let writing = scope.spawn(|| write(&mut outsider, FIRST_AFTER, &over));
         std::thread::sleep(Duration::from_secs(1));
         over.store(true, Ordering::Relaxed);
         writing.join().expect("the producer goes on");

@@ -43,7 +43,7 @@ fn killed_at_any_moment_nothing_is_lost_or_twice() {
     let over = AtomicBool::new(false);
     let mut moments = Moments(seed);
     let up = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&mut outsider, &over));
+        let writing = scope.spawn(|| write(&mut outsider, 0, &over));
         for round in 0..kills {
             edit(&project, round);
             let mut command = writing_command(&project, round);
@@ -165,13 +165,13 @@ impl Moments {
     }
 }
 
-/// Activities of nobody in particular, the number of each message as its negative id.
-pub(crate) fn write(outsider: &mut Outsider, over: &AtomicBool) {
+/// Activities of nobody in particular: the negative of `first` and the number of its message is the id of each.
+pub(crate) fn write(outsider: &mut Outsider, first: i64, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         if outsider.in_flight() < IN_FLIGHT {
             let number = i64::try_from(outsider.sent()).expect("few");
             let row = json!({
-                "id": -1 - number, "employee_id": number % 50, "date_debut": 1_780_000_000_000_000_i64 + number,
+                "id": -1 - first - number, "employee_id": number % 50, "date_debut": 1_780_000_000_000_000_i64 + number,
                 "type_activite": "Natation", "distance_m": 1500, "duree_s": 2400, "commentaire": "dehors",
             });
             outsider.send("sport_activities", Op::Create, row);
