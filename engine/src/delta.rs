@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::protocols::Protocol;
 use crate::width;
+use sql_files::file::sha256;
 
 /// Data files are closed when they reach this size.
 const TARGET_FILE_BYTES: u64 = 64 << 20;
@@ -253,9 +254,18 @@ impl Table {
             .collect())
     }
 
+    /// Of the commit that made a version; None where it is no longer in the log.
+    pub(crate) async fn fingerprint(&self, version: u64) -> Result<Option<String>> {
+        let commit = self.delta.log_store().read_commit_entry(version).await?;
+        Ok(commit.map(|commit| sha256(&String::from_utf8_lossy(&commit))))
+    }
+
     /// Files that the commits after `from`, up to and with `to`, added rows with; what only moved rows is left out.
-    /// None where a commit of the range is no longer in the log.
+    /// None where a commit of the range is no longer in the log, or the log went back behind `from`.
     pub(crate) async fn files_added(&self, from: u64, to: u64) -> Result<Option<Vec<DataFile>>> {
+        if to < from {
+            return Ok(None);
+        }
         let mut files = Vec::new();
         for version in from + 1..=to {
             let Some(adds) = self.adds(version).await? else {

@@ -45,6 +45,9 @@ pub struct Unbuilt {
     pub reason: String,
     /// What was tried, so that the same is not tried again.
     pub attempt: String,
+    /// Rules that its first version breaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<Broken>,
 }
 
 /// One table in an epoch.
@@ -60,9 +63,15 @@ pub struct TableState {
     pub state: Freshness,
     /// First epoch with this version.
     pub since: u64,
+    /// Fingerprint of the commit that made this version, of bronze: one that is brought back from a copy has others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Why the table is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Rules that hold it, as the version says that is not committed for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<Broken>,
     /// Rows that readers see; unknown for bronze.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
@@ -125,6 +134,18 @@ pub struct FoldState {
     pub emptied: Option<Vec<Option<i64>>>,
 }
 
+/// A rule that keeps a version of its table from being committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broken {
+    pub rule: String,
+    pub violations: u64,
+    /// Rows of that version, those kept out included.
+    pub rows: u64,
+    pub key_columns: Vec<String>,
+    /// Some of the keys whose rows break it.
+    pub keys: Vec<Vec<String>>,
+}
+
 /// What one rule counted over a version of its table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleState {
@@ -158,7 +179,9 @@ impl TableState {
             schema,
             state: Freshness::Fresh,
             since,
+            commit: None,
             reason: None,
+            broken: Vec::new(),
             rows: None,
             description: None,
             column_notes: BTreeMap::new(),

@@ -5,12 +5,14 @@
 
 mod ages;
 mod bronze_watch;
+mod brought_back;
 mod build;
 mod digest;
 mod due;
 mod edit;
 mod fold;
 mod give_up;
+mod held;
 mod in_force;
 mod judged;
 mod kept_aside;
@@ -53,7 +55,7 @@ pub(crate) use self::rebuilds::{affected, rebuilds};
 use self::requested::Wanted;
 pub(crate) use self::rollback::nothing_before;
 pub use self::rules::CheckOutcome;
-pub(crate) use self::rules::{count_rows, count_table, outcome};
+pub(crate) use self::rules::{count_rows, count_table, failing_rows, keys_of, outcome, shown_key};
 use self::selection::Selection;
 pub use self::selection::selected;
 pub use self::standing::Standing;
@@ -204,7 +206,10 @@ impl Refresher {
             ));
         }
         let epochs = EpochLog::new(lake.clone());
-        let newest = epochs.newest_listed().await?.map(Arc::new);
+        let newest = match epochs.newest_listed().await? {
+            Some(newest) => Some(Arc::new(brought_back::taken_up(&lake, newest).await?)),
+            None => None,
+        };
         let next = newest.as_ref().map_or(0, |newest| newest.epoch) + 1;
         let unfinished = epochs.intent(next).await?;
         if let Some(intent) = &unfinished

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sql_files::TableName;
 
 use crate::age::{Age, FRESH};
-use crate::epoch::{Freshness, Manifest, TableState};
+use crate::epoch::{Broken, Freshness, Manifest, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::masked::masked;
 use crate::nearest;
@@ -97,6 +97,12 @@ impl Reader {
             }
             results.extend(held(file, manifest));
             results.extend(fresh(&file.name, ages.get(&file.name), now));
+            if let Some(unbuilt) = manifest.unbuilt.get(&file.name) {
+                let expects = file.directives.expects.iter();
+                results.extend(
+                    expects.filter_map(|expect| held_back(file, expect, &unbuilt.broken, keys)),
+                );
+            }
             if let Some(state) = manifest.tables.get(&file.name) {
                 let table = Validated {
                     context: session.context(),
@@ -163,11 +169,16 @@ impl Validated<'_> {
                 }
                 Err(message) => result.message = Some(message),
             }
-            results.push(result);
+            let held_back = held_back(self.file, expect, &self.state.broken, self.keys);
+            results.push(held_back.unwrap_or(result));
         }
         // What stands beside the rules: rows that the query itself cannot be computed for.
         let beside = self.state.rules.iter();
         for (name, rule) in beside.filter(|(name, _)| !expects.iter().any(|e| e.name == **name)) {
+            let (key_columns, keys) = match rule.violations {
+                0 => (Vec::new(), Vec::new()),
+                _ => self.aside(name).await?,
+            };
             results.push(RuleResult {
                 table: self.file.name.clone(),
                 rule: name.clone(),
@@ -180,8 +191,8 @@ impl Validated<'_> {
                 violations: Some(rule.violations),
                 rows: Some(rows),
                 message: None,
-                key_columns: Vec::new(),
-                keys: Vec::new(),
+                key_columns,
+                keys,
             });
         }
         Ok(())
@@ -241,6 +252,31 @@ fn held(file: &SqlFile, manifest: &Manifest) -> Option<RuleResult> {
         message: reason,
         key_columns: Vec::new(),
         keys: Vec::new(),
+    })
+}
+
+/// What a rule says of the version that it keeps from being committed; None where it keeps none.
+fn held_back(
+    file: &SqlFile,
+    expect: &Expect,
+    broken: &[Broken],
+    keys: usize,
+) -> Option<RuleResult> {
+    let broken = broken.iter().find(|broken| broken.rule == expect.name)?;
+    let (violations, rows) = (broken.violations, broken.rows);
+    Some(RuleResult {
+        table: file.name.clone(),
+        rule: expect.name.clone(),
+        definition: expect.rule.to_string(),
+        action: expect.action(),
+        outcome: CheckOutcome::Failed,
+        violations: Some(violations),
+        rows: Some(rows),
+        message: Some(format!(
+            "{violations} of {rows} rows of the version that is held back"
+        )),
+        key_columns: broken.key_columns.clone(),
+        keys: broken.keys.iter().take(keys).cloned().collect(),
     })
 }
 

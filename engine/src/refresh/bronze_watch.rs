@@ -51,6 +51,15 @@ impl BronzeWatch {
             .collect()
     }
 
+    /// Fingerprint of the commit that made a version; None where it is no longer kept.
+    pub(super) async fn fingerprint(
+        &mut self,
+        name: &TableName,
+        version: u64,
+    ) -> Result<Option<String>> {
+        self.table(name).await?.fingerprint(version).await
+    }
+
     /// Files that the versions after `from`, up to and with `to`, brought; None where they are no longer kept.
     pub(super) async fn files_added(
         &mut self,
@@ -58,20 +67,23 @@ impl BronzeWatch {
         from: u64,
         to: u64,
     ) -> Result<Option<Vec<DataFile>>> {
-        if !self.tables.contains_key(name) {
-            self.versions().await?;
-        }
-        let table = self.tables.get(name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Corrupt,
-                format!("\"{name}\" is gone from the lake"),
-            )
-        })?;
-        let files = table.files_added(from, to).await?;
+        let files = self.table(name).await?.files_added(from, to).await?;
         let is_there = |file: &DataFile| {
             let path = format!("{}/{}", Lake::table_path(name), file.path);
             self.lake.has_file(&path)
         };
         Ok(files.filter(|files| files.iter().all(is_there)))
+    }
+
+    async fn table(&mut self, name: &TableName) -> Result<&Table> {
+        if !self.tables.contains_key(name) {
+            self.versions().await?;
+        }
+        self.tables.get(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("\"{name}\" is gone from the lake"),
+            )
+        })
     }
 }

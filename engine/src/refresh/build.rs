@@ -8,19 +8,20 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Add;
 use sql_files::TableName;
-use tracing::{Instrument, error, warn};
+use tracing::{Instrument, error};
 
 use super::Refresher;
 use super::due::{MAY_PASS, Versions, attempt, inputs_of};
 use super::edit::{is_served, replaced};
 use super::give_up::ends_the_turn;
+use super::held::{hold, hold_below};
 use super::newer::Watch;
 use super::quality::Checks;
 use super::rules::{Check, Tally, Verdict};
 use super::within::within;
 use crate::bronze;
 use crate::delta::{Change, DataFile, Table, TableLayout};
-use crate::epoch::{FoldState, Freshness, Intent, Manifest, TableState, Unbuilt, Work};
+use crate::epoch::{FoldState, Intent, Manifest, TableState, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
 use crate::masked::masked;
@@ -28,9 +29,6 @@ use crate::project::{CheckedProject, CheckedTable, SqlFile};
 use crate::reader::stored_table;
 use crate::session::public_views;
 use crate::traces;
-
-/// Begins the reason of a table that is held because of one it reads.
-const UPSTREAM: &str = "it reads";
 
 /// An epoch's tables, not yet published.
 pub(super) struct Built {
@@ -82,7 +80,7 @@ impl Refresher {
         };
         next.tables.retain(|name, _| is_served(project, name));
         for (name, version) in &intent.inputs {
-            pin_bronze(&mut next, name, *version);
+            self.pin_bronze(&mut next, name, *version).await?;
         }
         let mut watch = self.watch(intent);
         let mut rebuilt = Vec::new();
@@ -140,6 +138,28 @@ impl Refresher {
             manifest: (!same).then_some(next),
             rebuilt,
         })
+    }
+
+    async fn pin_bronze(
+        &mut self,
+        next: &mut Manifest,
+        name: &TableName,
+        version: u64,
+    ) -> Result<()> {
+        let last = next.tables.get(name);
+        let last = last.filter(|last| last.version == version);
+        let since = last.map_or(next.epoch, |last| last.since);
+        let commit = match last.and_then(|last| last.commit.clone()) {
+            Some(commit) => Some(commit),
+            None => self.bronze.fingerprint(name, version).await?,
+        };
+        let path = Lake::table_path(name);
+        let state = TableState {
+            commit,
+            ..TableState::new(path, version, bronze::schema(), since)
+        };
+        next.tables.insert(name.clone(), state);
+        Ok(())
     }
 
     /// Brings one table of the next epoch up to date, or leaves it as it is. The checks made on the way.
@@ -213,7 +233,7 @@ impl Refresher {
                 self.discard(name, &candidate).await?;
                 self.found_same.insert(name.clone(), intent.now);
                 traces::ended(&span, "held");
-                hold(next, file, &attempt, reason);
+                hold(next, file, &attempt, reason, verdict.broken);
                 return Ok(Some(checks));
             }
             let aside = file.name.quarantine();
@@ -296,7 +316,8 @@ impl Refresher {
         };
         self.found_same.insert(file.name.clone(), intent.now);
         let verdict = Verdict::unreadable(&error);
-        hold(next, file, &attempt, verdict.failure.unwrap_or_default());
+        let reason = verdict.failure.unwrap_or_default();
+        hold(next, file, &attempt, reason, Vec::new());
         Ok(Some(verdict.checks))
     }
 
@@ -458,15 +479,6 @@ pub(super) fn transaction_id(name: &TableName) -> String {
     format!("refresh/{name}")
 }
 
-fn pin_bronze(next: &mut Manifest, name: &TableName, version: u64) {
-    let last = next.tables.get(name);
-    let since = last
-        .filter(|last| last.version == version)
-        .map_or(next.epoch, |last| last.since);
-    let state = TableState::new(Lake::table_path(name), version, bronze::schema(), since);
-    next.tables.insert(name.clone(), state);
-}
-
 #[expect(
     clippy::too_many_arguments,
     reason = "a table's state is made of all of these, in one place"
@@ -523,74 +535,4 @@ fn work(change: &Change, started: Instant) -> Work {
         bytes,
         files: change.adds.len() as u64,
     }
-}
-
-/// Keeps a table and what it keeps aside at their last good version, and says why.
-fn hold(next: &mut Manifest, file: &SqlFile, attempt: &str, reason: String) {
-    warn!(table = %file.name, reason = %reason, "held at its last good version");
-    if let Some(aside) = next.tables.get_mut(&file.name.quarantine()) {
-        aside.state = Freshness::Held;
-        aside.reason = Some(format!("it belongs to {}, which is held", file.name));
-    }
-    match next.tables.get_mut(&file.name) {
-        Some(state) => {
-            state.state = Freshness::Held;
-            state.reason = Some(reason);
-            attempt.clone_into(&mut state.attempt);
-        }
-        None => {
-            let unbuilt = Unbuilt {
-                reason,
-                attempt: attempt.to_owned(),
-            };
-            next.unbuilt.insert(file.name.clone(), unbuilt);
-        }
-    }
-}
-
-/// Holds a table at its last good version while one that it reads is held; whether it does. What was last tried stays,
-/// so that the cure of the other makes this one stale.
-fn hold_below<'a>(
-    next: &mut Manifest,
-    file: &SqlFile,
-    inputs: impl IntoIterator<Item = &'a TableName>,
-) -> bool {
-    let held = inputs.into_iter().find(|input| {
-        next.unbuilt.contains_key(*input)
-            || next
-                .tables
-                .get(*input)
-                .is_some_and(|state| state.state == Freshness::Held)
-    });
-    let reason = held.map(|held| format!("{UPSTREAM} {held}, which is held"));
-    match (reason, next.tables.get_mut(&file.name)) {
-        // What it is held for itself outlasts the other's cure.
-        (Some(_), Some(state)) if state.state == Freshness::Held && !is_held_from_above(state) => {
-            true
-        }
-        (Some(reason), Some(state)) => {
-            state.state = Freshness::Held;
-            state.reason = Some(reason);
-            true
-        }
-        (Some(reason), None) => {
-            let unbuilt = Unbuilt {
-                reason,
-                attempt: String::new(),
-            };
-            next.unbuilt.insert(file.name.clone(), unbuilt);
-            true
-        }
-        (None, Some(state)) if is_held_from_above(state) => {
-            state.state = Freshness::Fresh;
-            state.reason = None;
-            false
-        }
-        (None, _) => false,
-    }
-}
-
-fn is_held_from_above(state: &TableState) -> bool {
-    let reason = state.reason.as_deref().unwrap_or_default();
-    state.state == Freshness::Held && reason.starts_with(UPSTREAM)
 }

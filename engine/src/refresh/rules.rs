@@ -3,6 +3,7 @@
 //! Row rules follow the change: what they counted over a version is kept in its state, and only files that came or went
 //! are looked at. Rules about the table as a whole look at all of it.
 
+mod failing;
 mod outcome;
 mod rows;
 mod table;
@@ -10,6 +11,7 @@ mod tally;
 
 use chrono::{DateTime, Utc};
 
+pub(crate) use self::failing::{failing_rows, keys_of, shown_key};
 pub use self::outcome::CheckOutcome;
 pub(crate) use self::outcome::outcome;
 pub(super) use self::outcome::{Check, Verdict};
@@ -50,7 +52,11 @@ impl Refresher {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Verdict::of(file, &tally, &about_table))
+        let mut verdict = Verdict::of(file, &tally, &about_table);
+        if verdict.failure.is_some() {
+            verdict.broken = self.broken(file, candidate, &verdict, now).await?;
+        }
+        Ok(verdict)
     }
 }
 

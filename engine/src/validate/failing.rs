@@ -1,100 +1,56 @@
 use arrow::datatypes::SchemaRef;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use sql_files::TableName;
 
 use super::Validated;
 use crate::error::Result;
-use crate::project::{Expect, Rule, quoted, statement};
+use crate::project::{Expect, Rule};
 use crate::reader::TableInfo;
-use crate::refresh::now;
-
-/// Columns shown of a table that has no key.
-const COLUMNS_WITHOUT_KEY: usize = 3;
+use crate::refresh::{failing_rows, keys_of, shown_key};
 
 impl Validated<'_> {
     /// The key's columns, and some of the keys whose rows break the rule.
     pub(super) async fn failing(&self, expect: &Expect) -> Result<(Vec<String>, Vec<Vec<String>>)> {
-        let columns = match &expect.rule {
-            Rule::Unique(columns) => columns.iter().map(|column| column.name.clone()).collect(),
-            Rule::Row(_) => self.key(),
-            Rule::Table(_) => return Ok((Vec::new(), Vec::new())),
+        let (columns, own) = failing_rows(&self.file.name, &expect.rule, &self.key());
+        let aside = match expect.rule {
+            Rule::Row(_) if expect.on_violation.keeps_out() => self.kept_aside(&expect.name),
+            _ => None,
         };
-        if self.keys == 0 || columns.is_empty() {
-            return Ok((columns, Vec::new()));
-        }
-        let list = quoted(columns.iter().map(String::as_str));
-        let from = |name: &TableName| {
-            format!(
-                "SELECT {list} FROM \"{}\".\"{}\"",
-                name.schema(),
-                name.name()
-            )
-        };
-        let own = from(&self.file.name);
-        let rows = match &expect.rule {
-            Rule::Row(rule) => match self.aside(expect) {
-                Some((name, column)) => {
-                    format!("{} WHERE \"{column}\" = '{}'", from(&name), expect.name)
-                }
-                None => format!("{own} WHERE ({rule}) IS NOT TRUE"),
-            },
-            _ => format!("{own} GROUP BY {list} HAVING count(*) > 1"),
-        };
-        let sql = format!("{rows} ORDER BY {list} LIMIT {}", self.keys);
-        let plan = self
-            .context
-            .state()
-            .statement_to_plan(statement(&sql)?)
-            .await?;
-        let plan = now::bind(plan, self.now)?;
-        let batches = self
-            .context
-            .execute_logical_plan(plan)
-            .await?
-            .collect()
-            .await?;
-        let options = FormatOptions::default().with_null("NULL");
-        let mut keys = Vec::new();
-        for batch in &batches {
-            let cells: Vec<_> = batch
-                .columns()
-                .iter()
-                .map(|column| ArrayFormatter::try_new(column, &options))
-                .collect::<Result<_, _>>()?;
-            for row in 0..batch.num_rows() {
-                keys.push(
-                    cells
-                        .iter()
-                        .map(|cells| cells.value(row).to_string())
-                        .collect(),
-                );
-            }
-        }
+        let keys = self.keys(aside.or(own), &columns).await?;
         Ok((columns, keys))
     }
 
-    fn key(&self) -> Vec<String> {
-        if !self.state.key.is_empty() {
-            return self.state.key.clone();
-        }
-        let table = self.columns(&self.file.name);
-        let fields = table.iter().flat_map(|table| table.fields().iter());
-        let plain = fields.filter(|field| !field.data_type().is_nested());
-        plain
-            .take(COLUMNS_WITHOUT_KEY)
-            .map(|field| field.name().clone())
-            .collect()
+    /// The same of the rows that are kept aside by that name.
+    pub(super) async fn aside(&self, rule: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
+        let columns = self.key();
+        let keys = self.keys(self.kept_aside(rule), &columns).await?;
+        Ok((columns, keys))
     }
 
-    /// Where the rows stand that the rule keeps aside, and the column that names it.
-    fn aside(&self, expect: &Expect) -> Option<(TableName, String)> {
-        if !expect.on_violation.keeps_out() {
-            return None;
+    async fn keys(&self, rows: Option<String>, columns: &[String]) -> Result<Vec<Vec<String>>> {
+        match rows {
+            Some(rows) if self.keys > 0 && !columns.is_empty() => {
+                keys_of(self.context, &rows, columns, self.keys, self.now).await
+            }
+            _ => Ok(Vec::new()),
         }
+    }
+
+    fn key(&self) -> Vec<String> {
+        match self.columns(&self.file.name) {
+            Some(schema) => shown_key(self.state.key.clone(), schema),
+            None => self.state.key.clone(),
+        }
+    }
+
+    /// The rows that a rule keeps aside, where they stand and by the column that names it.
+    fn kept_aside(&self, rule: &str) -> Option<String> {
         let name = self.file.name.quarantine();
         let own = self.columns(&self.file.name)?.fields().len();
         let column = self.columns(&name)?.fields().get(own)?.name().clone();
-        Some((name, column))
+        let (schema, name) = (name.schema(), name.name());
+        Some(format!(
+            "\"{schema}\".\"{name}\" WHERE \"{column}\" = '{rule}'"
+        ))
     }
 
     /// A table's columns as readers see them.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::tally::Tally;
-use crate::epoch::RuleState;
+use crate::epoch::{Broken, RuleState};
 use crate::error::{Error, ErrorKind};
 use crate::hidden::{EVALUATION, WITHOUT_KEY};
 use crate::masked::masked;
@@ -30,6 +30,8 @@ pub(in crate::refresh) struct Verdict {
     pub(in crate::refresh) checks: Vec<Check>,
     /// Why the candidate must not be committed.
     pub(in crate::refresh) failure: Option<String>,
+    /// The rules for which it is not.
+    pub(in crate::refresh) broken: Vec<Broken>,
 }
 
 /// One check made.

@@ -441,3 +441,66 @@ async fn a_table_held_for_itself_stays_so_when_what_it_reads_is_cured() {
     let lower = state(&cured, "gold.lower");
     assert_eq!((lower.state, &lower.reason), (Freshness::Held, &reason));
 }
+
+/// What a held table is held for is told of the version that was not committed, and is gone with its cure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_tables_failing_keys_are_told() {
+    let mut world = World::new().await;
+    write(
+        &world.sql("gold/all.sql"),
+        "-- @key id
+-- @expect alive: age >= 0 ON VIOLATION FAIL
+-- @expect one_each: unique(name) ON VIOLATION FAIL
+SELECT id, name, age FROM silver.people",
+    );
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE), (2, "c", BOB)]).await;
+    publish(&mut refresher).await;
+    world.people_aged(3, &[(5, -1), (4, -2), (1, 30)]).await;
+    let held = publish(&mut refresher).await;
+    assert_eq!(state(&held, "gold.all").rows, Some(2), "as it was");
+
+    let (reading, source) = (ReaderConfig::default(), SourceConfig::default());
+    let reader = Reader::new(world.lake.clone(), &reading, &source).expect("a reader");
+    let name = "gold.all".parse().expect("a name");
+    let validated = async |keys: usize| {
+        let newest = reader.latest().await.expect("an epoch");
+        let tables = std::slice::from_ref(&name);
+        let validation = reader.validate(&newest, tables, keys, newest.now).await;
+        let results = validation.expect("judged").results.into_iter();
+        let rules = results.filter(|result| result.rule != "held");
+        rules
+            .map(|result| {
+                let told = format!("{} {:?}", result.rule, result.outcome);
+                (told, result.summary(), result.keys)
+            })
+            .collect::<Vec<_>>()
+    };
+    let keys = |ids: &[&str]| -> Vec<Vec<String>> {
+        ids.iter().map(|id| vec![(*id).to_owned()]).collect()
+    };
+    let back = "of the version that is held back";
+    assert_eq!(
+        validated(5).await,
+        [
+            (
+                "alive Failed".to_owned(),
+                format!("2 of 4 rows {back}"),
+                keys(&["4", "5"])
+            ),
+            (
+                "one_each Passed".to_owned(),
+                "0 of 2 rows".to_owned(),
+                keys(&[])
+            ),
+        ]
+    );
+    assert_eq!(validated(1).await[0].2, keys(&["4"]));
+    world.people_aged(6, &[(5, 1), (4, 2)]).await;
+    publish(&mut refresher).await;
+    let cured = validated(5).await;
+    assert!(
+        cured.iter().all(|(told, ..)| told.ends_with("Passed")),
+        "{cured:?}"
+    );
+}

@@ -1,0 +1,130 @@
+use arrow::datatypes::Schema;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono::{DateTime, Utc};
+use datafusion::prelude::SessionContext;
+use sql_files::TableName;
+
+use super::super::Refresher;
+use super::super::build::Candidate;
+use super::super::now;
+use super::outcome::{CheckOutcome, Verdict};
+use crate::epoch::Broken;
+use crate::error::{ErrorKind, Result};
+use crate::project::{Expect, Rule, SqlFile, quoted, statement};
+
+/// Keys that are kept of the rows that break a rule.
+const KEYS: usize = 10;
+
+/// Columns shown of a table that has no key.
+const COLUMNS_WITHOUT_KEY: usize = 3;
+
+impl Refresher {
+    /// The rules for which a candidate is not committed, with some of the keys that break them.
+    pub(super) async fn broken(
+        &self,
+        file: &SqlFile,
+        candidate: &Candidate,
+        verdict: &Verdict,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Broken>> {
+        let failed = |expect: &&Expect| {
+            let mut checks = verdict.checks.iter();
+            checks.any(|check| check.rule == expect.name && check.outcome == CheckOutcome::Failed)
+        };
+        let context = self
+            .context_of(file, &candidate.layout, candidate.files.clone())
+            .await?;
+        let key = file.directives.key.iter().map(|key| key.name.clone());
+        let key = shown_key(key.collect(), &candidate.layout.schema);
+        let mut broken = Vec::new();
+        for expect in file.directives.expects.iter().filter(failed) {
+            let check = verdict
+                .checks
+                .iter()
+                .find(|check| check.rule == expect.name);
+            let Some(check) = check else { continue };
+            let (columns, rows) = failing_rows(&file.name, &expect.rule, &key);
+            let keys = match rows {
+                Some(rows) => keys_of(&context, &rows, &columns, KEYS, now).await,
+                None => Ok(Vec::new()),
+            };
+            broken.push(Broken {
+                rule: expect.name.clone(),
+                violations: check.violations.unwrap_or_default(),
+                rows: check.rows.unwrap_or_default(),
+                key_columns: columns,
+                // A rule that cannot be evaluated for some row is broken by it.
+                keys: match keys {
+                    Err(error) if error.kind() == ErrorKind::InvalidRequest => Vec::new(),
+                    keys => keys?,
+                },
+            });
+        }
+        Ok(broken)
+    }
+}
+
+/// The columns by which rows of a table are told apart: its key, or its first columns.
+pub(crate) fn shown_key(key: Vec<String>, schema: &Schema) -> Vec<String> {
+    if !key.is_empty() {
+        return key;
+    }
+    let fields = schema.fields().iter();
+    let plain = fields.filter(|field| !field.data_type().is_nested());
+    plain
+        .take(COLUMNS_WITHOUT_KEY)
+        .map(|field| field.name().clone())
+        .collect()
+}
+
+/// The columns that tell what breaks a rule, and the rows that do, as a FROM clause and what follows it; none for a rule
+/// about the table as a whole.
+pub(crate) fn failing_rows(
+    name: &TableName,
+    rule: &Rule,
+    key: &[String],
+) -> (Vec<String>, Option<String>) {
+    let own = format!("\"{}\".\"{}\"", name.schema(), name.name());
+    match rule {
+        Rule::Row(rule) => {
+            let rows = format!("{own} WHERE ({rule}) IS NOT TRUE");
+            (key.to_vec(), (!key.is_empty()).then_some(rows))
+        }
+        Rule::Unique(columns) => {
+            let columns: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+            let list = quoted(columns.iter().map(String::as_str));
+            let rows = format!("{own} GROUP BY {list} HAVING count(*) > 1");
+            (columns, Some(rows))
+        }
+        Rule::Table(_) => (Vec::new(), None),
+    }
+}
+
+/// Some of the keys of rows, in order, as texts.
+pub(crate) async fn keys_of(
+    context: &SessionContext,
+    rows: &str,
+    columns: &[String],
+    limit: usize,
+    at: DateTime<Utc>,
+) -> Result<Vec<Vec<String>>> {
+    let list = quoted(columns.iter().map(String::as_str));
+    let sql = format!("SELECT {list} FROM {rows} ORDER BY {list} LIMIT {limit}");
+    let plan = context.state().statement_to_plan(statement(&sql)?).await?;
+    let plan = now::bind(plan, at)?;
+    let batches = context.execute_logical_plan(plan).await?.collect().await?;
+    let options = FormatOptions::default().with_null("NULL");
+    let mut keys = Vec::new();
+    for batch in &batches {
+        let cells: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<Result<_, _>>()?;
+        for row in 0..batch.num_rows() {
+            let of_row = cells.iter().map(|cells| cells.value(row).to_string());
+            keys.push(of_row.collect());
+        }
+    }
+    Ok(keys)
+}
