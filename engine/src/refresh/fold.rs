@@ -4,6 +4,7 @@
 //! wins, and fields that it left out are taken from older ones; the rules judge the winners; then they replace what
 //! the table holds for their keys. Every key keeps a row, also one that is deleted or kept out (`hidden`).
 
+mod calendar;
 mod columns;
 mod complete;
 mod evaluator;

@@ -6,6 +6,7 @@ use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 
+use super::calendar::in_calendar;
 use super::columns::{FoldColumns, kept_out};
 use super::slot::{Slot, SlotPlan};
 use super::statement::FoldStatements;
@@ -60,7 +61,8 @@ impl Evaluator {
             match self.whole.run_each(&messages).await {
                 Ok((evaluated, failed)) => {
                     for batch in evaluated {
-                        events.push(FoldColumns::widened(&batch, &self.columns.event)?);
+                        let event = FoldColumns::widened(&batch, &self.columns.event)?;
+                        events.push(in_calendar(event)?);
                     }
                     let mut bad = Vec::new();
                     for (row, error) in failed {

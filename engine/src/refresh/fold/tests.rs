@@ -1,6 +1,7 @@
 mod history;
 mod memory;
 mod quarantine;
+mod restored;
 mod truncate;
 mod unavailable;
 mod values;

@@ -49,6 +49,13 @@ struct Delivery {
     turns: u8,
     /// Whether events are folded in files.
     in_files: Vec<bool>,
+    /// Whether the process ends after a turn.
+    ends: Vec<bool>,
+    /// Whether a message has its schema around it.
+    wrapped: Vec<bool>,
+    /// Whether a message without value follows a delete.
+    tombstones: bool,
+    partitions: i32,
 }
 
 /// One event, as the model reads it.
@@ -84,15 +91,29 @@ fn delivery() -> impl Strategy<Value = Delivery> {
         prop::collection::vec((any::<Index>(), any::<Index>()), 0..12),
         prop::collection::vec(1..9u8, 1..6),
         1..4u8,
-        prop::collection::vec(any::<bool>(), 1..5),
+        [flags(), flags(), flags()],
+        any::<bool>(),
+        1..4i32,
     )
-        .prop_map(|(repeats, swaps, cuts, turns, in_files)| Delivery {
-            repeats,
-            swaps,
-            cuts,
-            turns,
-            in_files,
-        })
+        .prop_map(
+            |(repeats, swaps, cuts, turns, [in_files, ends, wrapped], tombstones, partitions)| {
+                Delivery {
+                    repeats,
+                    swaps,
+                    cuts,
+                    turns,
+                    in_files,
+                    ends,
+                    wrapped,
+                    tombstones,
+                    partitions,
+                }
+            },
+        )
+}
+
+fn flags() -> impl Strategy<Value = Vec<bool>> {
+    prop::collection::vec(any::<bool>(), 1..5)
 }
 
 /// The events that the source sends, and its rows in the end.
@@ -211,13 +232,29 @@ fn model(arrived: &[Told]) -> Rows {
     rows
 }
 
-fn message(told: &Told) -> Message {
+/// An event as it is sent, in the partition of its key.
+fn sent(told: &Told, delivery: &Delivery, is_wrapped: bool) -> Vec<Message> {
     let t = serde_json::json!(told.t);
     let row = format!(r#"{{"id":{},"n":{},"t":{t}}}"#, told.id, told.n);
-    Message {
+    let plain = event(told.lsn, told.op, &row);
+    let with_schema = |payload| format!(r#"{{"schema":{{"type":"struct"}},"payload":{payload}}}"#);
+    let message = Message {
         generation: told.generation,
-        ..event(told.lsn, told.op, &row)
-    }
+        partition: i32::try_from(told.id).unwrap_or(0) % delivery.partitions,
+        value: match is_wrapped {
+            true => plain.value.map(with_schema),
+            false => plain.value,
+        },
+        ..plain
+    };
+    let tombstone = (told.op == "d" && delivery.tombstones).then(|| Message {
+        lsn: None,
+        op: String::new(),
+        value: None,
+        key: Some(format!(r#"{{"id":{}}}"#, told.id)),
+        ..message.clone()
+    });
+    [message].into_iter().chain(tombstone).collect()
 }
 
 /// What readers see of the rows, and what is kept aside: the rule by id.
@@ -242,12 +279,16 @@ async fn check(steps: &[Step], delivery: &Delivery) -> Result<(), TestCaseError>
     let mut refresher = world.refresher().await;
     let mut cuts = delivery.cuts.iter().cycle();
     let mut in_files = delivery.in_files.iter().cycle();
+    let mut ends = delivery.ends.iter().cycle();
+    let mut wrapped = delivery.wrapped.iter().cycle();
     let mut done = 0;
     while done < arrived.len() {
         for _ in 0..delivery.turns {
             let cut = usize::from(*cuts.next().unwrap_or(&1));
             let next = (done + cut).min(arrived.len());
-            let messages: Vec<Message> = arrived[done..next].iter().map(message).collect();
+            let events = arrived[done..next].iter().zip(&mut wrapped);
+            let messages = events.flat_map(|(told, wrapped)| sent(told, delivery, *wrapped));
+            let messages: Vec<Message> = messages.collect();
             if !messages.is_empty() {
                 world.append(&messages).await;
             }
@@ -262,6 +303,10 @@ async fn check(steps: &[Step], delivery: &Delivery) -> Result<(), TestCaseError>
         prop_assert_eq!(things(&world).await, seen, "after {} events", done);
         let rules = "SELECT id, rule FROM silver.things__quarantine ORDER BY id";
         prop_assert_eq!(world.rows(rules).await, aside, "after {} events", done);
+        if ends.next() == Some(&true) {
+            drop(refresher);
+            refresher = world.refresher().await;
+        }
     }
     prop_assert_eq!(model(&arrived), truth, "the model is the source");
     Ok(())
@@ -343,6 +388,10 @@ async fn a_later_generation_wins_whatever_its_positions() {
         cuts: vec![2],
         turns: 1,
         in_files: vec![false],
+        ends: vec![false],
+        wrapped: vec![false],
+        tombstones: true,
+        partitions: 2,
     };
     check(&steps, &delivery).await.expect("the source's rows");
     let (events, _) = play(&steps);

@@ -72,7 +72,18 @@ async fn rows_that_do_not_fit_once_they_are_filled_in_are_folded_in_files_too() 
     drop(refresher);
     let mut refresher = world.refresher().await;
     world.append(&rows(2, UNKNOWN).collect::<Vec<_>>()).await;
+    let runtime = refresher
+        .sessions
+        .context([])
+        .expect("a session")
+        .runtime_env();
+    let divided = tokio::spawn(async move {
+        while runtime.disk_manager.used_disk_space() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
     published(&mut refresher).await;
+    assert!(divided.is_finished(), "files are used");
     let count = "SELECT count(*), sum(n), min(length(t)), max(length(t)) FROM silver.things";
     assert_eq!(world.rows(count).await, ["1000,2000,20000,20000"]);
 }
@@ -146,7 +157,8 @@ fn largest_page(path: &std::path::Path) -> usize {
     largest
 }
 
-/// `SPORTLAKE_FOLD_ROWS` rows from bronze with the memory of `SPORTLAKE_FOLD_MEMORY` bytes; tells time and memory.
+/// `SPORTLAKE_FOLD_ROWS` rows from bronze to silver and gold, as many groups among them, with the memory of
+/// `SPORTLAKE_FOLD_MEMORY` bytes; tells time and memory.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; ask for it by name"]
 async fn a_first_build_of_any_size() {
@@ -157,6 +169,8 @@ async fn a_first_build_of_any_size() {
     let rows = number("SPORTLAKE_FOLD_ROWS", 1_000_000);
     let mut world = World::new(THINGS).await;
     world.config.memory_limit_bytes = number("SPORTLAKE_FOLD_MEMORY", 64 << 20);
+    let gold = "SELECT t, count(*) AS nb, sum(n) AS total FROM silver.things GROUP BY t";
+    world.write("gold/by_text.sql", gold);
     let ids: Vec<i64> = (0..).take(rows).collect();
     for ids in ids.chunks(100_000) {
         let row = |id: i64| {
@@ -174,8 +188,12 @@ async fn a_first_build_of_any_size() {
     published(&mut refresher).await;
     let (took, after) = (started.elapsed(), peak());
     println!("{rows} rows in {took:?}; peak memory {before} before, {after} after");
-    let count = world.rows("SELECT count(*) FROM silver.things").await;
-    assert_eq!(count, [rows.to_string()]);
+    let count = "SELECT count(*), sum(n) FROM silver.things";
+    let groups = "SELECT count(*), sum(total) FROM gold.by_text WHERE nb = 1";
+    let total: i64 = (0..).take(rows).map(|id: i64| 1 + id % 90).sum();
+    for sql in [count, groups] {
+        assert_eq!(world.rows(sql).await, [format!("{rows},{total}")]);
+    }
 }
 
 /// The most memory this process ever had.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::epoch::Freshness;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_break_a_rule_are_kept_aside_until_they_are_cured() {
@@ -183,6 +184,34 @@ FROM bronze.things WHERE CAST(after ->> 'w' AS INT) > 0";
     let turns: Vec<&[Message]> = few.chunks(1).collect();
     let (_, alone) = found(&turns).await;
     assert_eq!(alone, aside[..alone.len()], "one by one");
+}
+
+/// What changes no row costs no look at any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_reads_nothing_of_the_table() {
+    let mut world = World::new(THINGS).await;
+    let mut refresher = world.refresher().await;
+    world
+        .append(&[event(1, "c", r#"{"id":1,"n":1,"t":"a"}"#)])
+        .await;
+    let first = published(&mut refresher).await;
+    let name = "silver.things".parse().expect("a name");
+    let table = &first.tables[&name];
+    let files = refresher.snapshots.files(&table.path, table.version).await;
+    for file in files.expect("files").iter() {
+        let path = world.lake.root().join(&table.path).join(&file.path);
+        std::fs::write(path, "unreadable").expect("written");
+    }
+    let letter = Message {
+        value: Some("no JSON".to_owned()),
+        op: String::new(),
+        error: Some("not JSON".to_owned()),
+        ..event(2, "c", "{}")
+    };
+    world.append(&[letter]).await;
+    let second = published(&mut refresher).await;
+    assert_eq!(second.tables[&name].state, Freshness::Fresh);
+    assert_eq!(second.tables[&name].version, table.version);
 }
 
 /// A topic that was made again counts its offsets from 0 again.

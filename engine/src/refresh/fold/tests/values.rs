@@ -36,11 +36,11 @@ async fn every_type_is_read_by_a_plain_select() {
     let expected = "9007199254740993,12345.67,98765432109876543210.123,0.1,true,é😀,2025-11-01,\
                     2025-11-01T06:42:13.123456Z,2025-11-01T05:42:13.123456Z,deadbeef,[1, 2, null]";
     assert_eq!(world.rows(&sql).await, [expected]);
-    let infinite = "SELECT ts, tstz, f8 FROM silver.things WHERE k1 = 3";
-    assert_eq!(world.rows(infinite).await, ["-,-,NaN"]);
+    let infinite = "SELECT d, ts, tstz, f8 FROM silver.things WHERE k1 = 3";
+    assert_eq!(world.rows(infinite).await, ["-,-,-,NaN"]);
     world.append(&[event(3, "u", INFINITE)]).await;
     published(&mut refresher).await;
-    assert_eq!(world.rows(infinite).await, ["-,-,NaN"]);
+    assert_eq!(world.rows(infinite).await, ["-,-,-,NaN"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,4 +180,19 @@ FROM bronze.things AS t WHERE (after ->> 'n') <> '0.00'";
     published(&mut refresher).await;
     let first = "SELECT n FROM silver.things WHERE id = 1";
     assert_eq!(world.rows(first).await, ["12345.68"], "after a restart too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_beyond_every_type_keeps_its_row_aside() {
+    let mut world = World::new(THINGS).await;
+    let mut refresher = world.refresher().await;
+    world
+        .append(&[
+            event(1, "c", r#"{"id":1,"n":13e46666663,"t":"beyond"}"#),
+            event(2, "c", r#"{"id":2,"n":2,"t":"within"}"#),
+        ])
+        .await;
+    published(&mut refresher).await;
+    assert_eq!(things(&world).await, ["2,2,within"]);
+    assert_eq!(aside(&world).await, ["1,-,evaluation,0"]);
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -29,6 +31,7 @@ pub(super) struct Message {
     pub(super) value: Option<String>,
     pub(super) key: Option<String>,
     pub(super) error: Option<String>,
+    pub(super) partition: i32,
 }
 
 /// The message of an event: `row` is after the change, of a delete before it, of a truncate nothing.
@@ -47,6 +50,7 @@ pub(super) fn event(lsn: i64, op: &str, row: &str) -> Message {
         )),
         key: None,
         error: None,
+        partition: 0,
     }
 }
 
@@ -55,10 +59,11 @@ pub(super) struct World {
     directory: tempfile::TempDir,
     pub(super) lake: Lake,
     bronze: BronzeTable,
-    _ingest: Lease,
+    ingest: Lease,
     seconds: Arc<AtomicI64>,
     topic: String,
-    next_offset: i64,
+    /// By partition.
+    next_offsets: BTreeMap<i32, i64>,
     pub(super) config: RefreshConfig,
     pub(super) source: SourceConfig,
 }
@@ -77,10 +82,10 @@ impl World {
             directory,
             lake,
             bronze,
-            _ingest: ingest,
+            ingest,
             seconds,
             topic: "t.public.things".to_owned(),
-            next_offset: 0,
+            next_offsets: BTreeMap::new(),
             config: RefreshConfig::default(),
             source: SourceConfig::default(),
         };
@@ -118,13 +123,36 @@ impl World {
     /// What is appended from here on comes from another cluster, whose offsets begin anew.
     pub(super) fn move_to_another_cluster(&mut self) {
         self.topic = "elsewhere.public.things".to_owned();
-        self.next_offset = 0;
+        self.next_offsets.clear();
+    }
+
+    /// Takes the last commits of one message each back, as a copy of bronze that is older does.
+    pub(super) async fn take_back(&mut self, commits: usize) {
+        let log = self.lake.root().join("bronze/things/_delta_log");
+        let entries = std::fs::read_dir(log).expect("a log");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let is_commit = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "json");
+        let mut paths: Vec<PathBuf> = paths.filter(is_commit).collect();
+        paths.sort();
+        for path in paths.iter().rev().take(commits) {
+            std::fs::remove_file(path).expect("removed");
+            self.next_offsets.values_mut().for_each(|next| *next -= 1);
+        }
+        let clock = clock(&self.seconds);
+        let opened = BronzeTable::open_or_create(&self.lake, &self.ingest, "things", clock);
+        self.bronze = opened.await.expect("bronze");
     }
 
     /// Appends messages in one commit.
     pub(super) async fn append(&mut self, messages: &[Message]) {
-        let from = self.next_offset;
+        let before = self.next_offsets.clone();
         let count = messages.len();
+        let placed = messages.iter().map(|message| {
+            let next = self.next_offsets.entry(message.partition).or_default();
+            *next += 1;
+            *next - 1
+        });
+        let offsets: Int64Array = placed.collect();
         let instant = || TimestampMicrosecondArray::from(vec![0; count]).with_timezone("UTC");
         let texts = |of: &dyn Fn(&Message) -> Option<String>| -> StringArray {
             messages.iter().map(of).collect()
@@ -133,8 +161,13 @@ impl World {
             messages.iter().map(|m| of(m).map(str::as_bytes)).collect()
         };
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from(vec![0; count])),
-            Arc::new((from..).take(count).collect::<Int64Array>()),
+            Arc::new(
+                messages
+                    .iter()
+                    .map(|message| Some(message.partition))
+                    .collect::<Int32Array>(),
+            ),
+            Arc::new(offsets),
             Arc::new(instant()),
             Arc::new(instant()),
             Arc::new(Date32Array::from(vec![0; count])),
@@ -153,15 +186,19 @@ impl World {
             Arc::new(texts(&|message| message.error.clone())),
         ];
         let batch = RecordBatch::try_new(bronze::schema(), columns).expect("bronze rows");
-        self.next_offset += i64::try_from(count).expect("a few");
-        let offset = PartitionOffset {
-            topic: self.topic.clone(),
-            partition: 0,
-            from: (from > 0).then_some(from),
-            next: self.next_offset,
-        };
+        let written = self.next_offsets.iter();
+        let offsets = written.filter_map(|(partition, next)| {
+            let from = before.get(partition).copied();
+            (from != Some(*next)).then(|| PartitionOffset {
+                topic: self.topic.clone(),
+                partition: *partition,
+                from,
+                next: *next,
+            })
+        });
+        let offsets: Vec<PartitionOffset> = offsets.collect();
         self.bronze
-            .append(vec![batch], &[offset])
+            .append(vec![batch], &offsets)
             .await
             .expect("appended");
     }
