@@ -10,10 +10,11 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use datafusion::catalog::TableProvider;
 use datafusion::common::JoinType;
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::functions_aggregate::expr_fn::{max, min};
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, col, ident, lit,
 };
+use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use serde::Serialize;
 use sql_files::TableName;
@@ -151,8 +152,25 @@ pub async fn dead_letters(lake: &Lake, name: &TableName) -> Result<DeadLetters> 
         return Ok(DeadLetters::default());
     };
     let sessions = Sessions::new(chrono_tz::Tz::UTC, MOST_BYTES)?;
-    let frame = sessions.context([])?.read_table(view)?;
-    let mut batches = frame.execute_stream().await?;
+    let letters = sessions.context([])?.read_table(view)?;
+    let found = some_of(letters.clone()).await?;
+    if !found.more {
+        return Ok(found);
+    }
+    // Of many those first that were tried least, or the others would never have their turn.
+    let least = letters
+        .clone()
+        .aggregate(Vec::new(), vec![min(ident(ATTEMPT)).alias(ATTEMPT)])?
+        .collect()
+        .await?;
+    let least = least.iter().find(|batch| batch.num_rows() == 1);
+    let least = least.map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
+    some_of(letters.filter(ident(ATTEMPT).eq(lit(least.unwrap_or_default())))?).await
+}
+
+/// As many as one replay takes.
+async fn some_of(letters: DataFrame) -> Result<DeadLetters> {
+    let mut batches = letters.execute_stream().await?;
     let mut found = DeadLetters::default();
     let mut bytes = 0;
     while let Some(batch) = batches.next().await {

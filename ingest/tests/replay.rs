@@ -53,6 +53,33 @@ async fn put_misjudged_at(lake: &Lake, lease: &Lease, offset: i64, id: i64, ms: 
     table.append(vec![batch], &[]).await.expect("appended");
 }
 
+/// As many messages that are nothing to any program.
+async fn put_dead(lake: &Lake, lease: &Lease, count: usize) {
+    let columns = bronze::schema();
+    let columns: Vec<ArrayRef> = columns
+        .fields()
+        .iter()
+        .map(|field| -> ArrayRef {
+            match field.name().as_str() {
+                "_partition" => Arc::new(Int32Array::from(vec![0; count])),
+                "_offset" => Arc::new((0..).take(count).collect::<Int64Array>()),
+                "_date" => Arc::new(Date32Array::from(vec![0; count])),
+                "_timestamp" | "_ingested_at" => {
+                    let times = TimestampMicrosecondArray::from(vec![0; count]);
+                    Arc::new(times.with_timezone("UTC"))
+                }
+                "value" => Arc::new(BinaryArray::from_vec(vec![b"no JSON"; count])),
+                "error" => Arc::new(StringArray::from(vec!["not JSON"; count])),
+                _ => new_null_array(field.data_type(), count),
+            }
+        })
+        .collect();
+    let batch = RecordBatch::try_new(bronze::schema(), columns).expect("rows");
+    let table = BronzeTable::open_or_create(lake, lease, "employees", clock()).await;
+    let mut table = table.expect("bronze");
+    table.append(vec![batch], &[]).await.expect("appended");
+}
+
 fn attempts(rows: &[Row], offset: i64) -> Vec<(Option<&str>, bool)> {
     let of_offset = rows.iter().filter(|row| row.offset == offset);
     let mut attempts: Vec<_> = of_offset
@@ -60,6 +87,32 @@ fn attempts(rows: &[Row], offset: i64) -> Vec<(Option<&str>, bool)> {
         .collect();
     attempts.sort_by_key(|(headers, _)| headers.map(str::len));
     attempts
+}
+
+/// More than one replay takes: none has a second turn before each had its first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_dead_letters_each_has_its_turn() {
+    let place = TestLake::new();
+    let lake = place.open().await;
+    let lease = Lease::acquire(&lake, Role::Ingest).expect("free");
+    put_dead(&lake, &lease, 12_000).await;
+    for (replayed, are_left) in [(10_000, true), (2_000, false)] {
+        let upkeep = UpkeepConfig::default();
+        let done = ingest::fulfil(&lake, &lease, &clock(), &upkeep, &all()).await;
+        let told = done.expect("replayed").summary;
+        let wanted = format!("bronze.employees: {replayed} messages replayed");
+        assert!(told.starts_with(&wanted), "{told}");
+        assert_eq!(told.contains("more are left"), are_left, "{told}");
+    }
+    let stored = rows(&place.path(), "employees");
+    let is_second = |row: &&Row| {
+        row.headers
+            .as_ref()
+            .is_some_and(|all| all.contains("attempt"))
+    };
+    let second = stored.iter().filter(is_second).map(|row| row.offset);
+    let second: std::collections::BTreeSet<i64> = second.collect();
+    assert_eq!((stored.len(), second.len()), (24_000, 12_000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

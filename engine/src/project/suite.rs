@@ -233,9 +233,12 @@ impl<'a> Expectation<'a> {
                     OnViolation::Fail => OnViolation::Warn,
                     other => other,
                 };
-                let percent = format!("{:.4}", (1.0 - mostly) * 100.0);
+                let percent = format!("{:.10}", (1.0 - mostly) * 100.0);
                 let percent = percent.trim_end_matches('0').trim_end_matches('.');
-                return Ok(format!("{action}, FAIL OVER {percent}%"));
+                match percent {
+                    "0" => "leaves a share that is too small to be written",
+                    percent => return Ok(format!("{action}, FAIL OVER {percent}%")),
+                }
             }
         };
         Err(format!("its \"mostly\" {reason}"))
