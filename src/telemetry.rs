@@ -106,7 +106,9 @@ fn directives(verbose: u8, narrates: bool) -> String {
     // The Kafka client calls an idle partition and a broker that restarts errors; ingest says what matters of them.
     let kafka = if verbose == 0 { "off" } else { "info" };
     let ours = CRATES.map(|name| format!("{name}={level}")).join(",");
-    format!("warn,librdkafka={kafka},rdkafka={kafka},{ours}")
+    // How far a long build is concerns whoever waits for it, in a command too.
+    let progress = if verbose == 0 { "info" } else { level };
+    format!("warn,librdkafka={kafka},rdkafka={kafka},{ours},engine::refresh::progress={progress}")
 }
 
 fn metrics() -> anyhow::Result<Registry> {

@@ -216,6 +216,17 @@ fn an_unknown_command_is_a_usage_error_with_the_nearest() {
 }
 
 #[test]
+fn a_statement_that_is_no_text_is_refused() {
+    let project = Project::new();
+    project.write("statement", "");
+    std::fs::write(project.path("statement"), b"SELECT '\xff'").expect("written");
+    let file = std::fs::File::open(project.path("statement")).expect("there");
+    let mut command = project.command(&["query", "-"]);
+    let output = command.stdin(file).output().expect("it runs");
+    refused(&output, 2, "cannot be read as a statement", "UTF-8");
+}
+
+#[test]
 fn commute_leaves_a_database_and_in_a_dry_run_the_topics_alone() {
     let broker = Broker::start(tempfile::tempdir().expect("a folder").keep());
     let project = Project::new().set("kafka.brokers", &broker.address);

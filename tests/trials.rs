@@ -71,6 +71,12 @@ fn a_failing_test_shows_what_differs_and_where() {
         "{xml}"
     );
     assert!(xml.contains("silver.employees is not as expected"), "{xml}");
+    // A report that cannot be written costs nobody the answer.
+    let nowhere = junit.path().join("absent/report.xml").display().to_string();
+    let (_project, output) = test_of(path, FAILING, &["--junit", &nowhere]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("failed: silver.employees\n"));
+    assert!(text(&output.stderr).contains("hint: Name a file in a directory"));
 }
 
 #[test]

@@ -78,10 +78,11 @@ pub(crate) async fn show(context: &Context, depth: &Depth, format: Format) -> an
     }
 }
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "table",
     "change",
     "because",
+    "reads rows",
     "reads bytes",
     "rows",
     "added",
@@ -112,6 +113,10 @@ fn table(plan: &Plan) -> anyhow::Result<()> {
     } else {
         output::table(&COLUMNS, &rows(plan), Format::Table)?;
     }
+    if plan.rebuild_bytes > 0 {
+        let bytes = plan.rebuild_bytes;
+        output::line(&format!("{bytes} bytes are read to make tables anew"))?;
+    }
     for table in &plan.tables {
         details(table)?;
     }
@@ -129,6 +134,7 @@ fn rows(plan: &Plan) -> Vec<Vec<String>> {
             table.table.clone(),
             table.kind.as_str().to_owned(),
             table.because.clone(),
+            number(table.rebuild.as_ref().and_then(|rebuild| rebuild.rows)),
             number(table.rebuild.as_ref().map(|rebuild| rebuild.bytes)),
             number(rows.and_then(|rows| rows.after)),
             number(rows.map(|rows| rows.added)),

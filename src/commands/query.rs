@@ -55,11 +55,20 @@ impl Command {
 }
 
 /// The text of a statement; `-` stands for standard input.
-pub(crate) fn statement(argument: String) -> std::io::Result<String> {
+///
+/// # Errors
+/// `InvalidRequest` for what is no text.
+pub(crate) fn statement(argument: String) -> engine::Result<String> {
     if argument != "-" {
         return Ok(argument);
     }
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| {
+            engine::Error::invalid("standard input cannot be read as a statement")
+                .hint("A statement is UTF-8 text.")
+                .caused_by(error)
+        })?;
     Ok(text)
 }

@@ -1,12 +1,10 @@
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Args;
 use engine::trial::{self, CaseReport, Report};
 
-use super::{Context, absolute_path};
+use super::{Context, absolute_path, validate};
 use crate::exit::Found;
 use crate::output::{self, Format, junit};
 
@@ -43,11 +41,10 @@ impl Command {
             Ok(trial::run(&config.sql.path, &config.source, filter, progress).await?)
         };
         let report = context.shutdown.or_cancelled(Box::pin(work)).await?;
-        if let Some(path) = &self.junit {
-            fs::write(path, junit::junit(&suites(&report)))
-                .with_context(|| format!("could not write \"{}\"", path.display()))?;
-        }
         self.print(&report)?;
+        if let Some(path) = &self.junit {
+            validate::write(path, junit::junit(&suites(&report)))?;
+        }
         verdict(&report)
     }
 

@@ -150,7 +150,7 @@ fn keys(result: &RuleResult) -> String {
     format!("{}: {}", tuple(&result.key_columns), keys.join(", "))
 }
 
-fn write(path: &Path, text: String) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, text: String) -> anyhow::Result<()> {
     std::fs::write(path, text).map_err(|error| {
         Error::invalid(format!("could not write \"{}\"", path.display()))
             .hint("Name a file in a directory that exists and that this user may write.")

@@ -28,7 +28,7 @@ where
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(engine::Error::from)?;
         count += batch.num_rows() as u64;
-        printer.write(&batch)?;
+        printer.write(&batch).map_err(unprintable)?;
     }
     printer.finish(count)?;
     Ok(count)
@@ -37,8 +37,19 @@ where
 /// Prints rows that are at hand as a table.
 pub(crate) fn batch(rows: &RecordBatch) -> anyhow::Result<()> {
     let mut table = TablePrinter::new(rows.schema());
-    table.write(rows)?;
+    table.write(rows).map_err(unprintable)?;
     table.print()
+}
+
+/// A day that no calendar shows is in the data, not in this program.
+fn unprintable(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<ArrowError>() {
+        Ok(error) => engine::Error::invalid("the result holds a value that cannot be printed")
+            .hint("Leave it out, or cast a date to INT and a timestamp to BIGINT.")
+            .caused_by(error)
+            .into(),
+        Err(error) => error,
+    }
 }
 
 /// Rows that are at hand as a JSON list.
@@ -46,8 +57,8 @@ pub(crate) fn json_rows(rows: &RecordBatch) -> anyhow::Result<serde_json::Value>
     let mut writer = arrow::json::WriterBuilder::new()
         .with_explicit_nulls(true)
         .build::<_, arrow::json::writer::JsonArray>(Vec::new());
-    writer.write(rows)?;
-    writer.finish()?;
+    let written = writer.write(rows).and_then(|()| writer.finish());
+    written.map_err(|error| unprintable(error.into()))?;
     let json = writer.into_inner();
     match json.is_empty() {
         true => Ok(serde_json::Value::Array(Vec::new())),
@@ -239,4 +250,23 @@ fn formatters<'a>(
         .iter()
         .map(|column| ArrayFormatter::try_new(column.as_ref(), options))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Date32Array;
+
+    use super::*;
+
+    #[test]
+    fn a_day_that_no_calendar_shows_is_not_this_programs_fault() {
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![2_146_033_979]));
+        let rows = RecordBatch::try_from_iter([("fin", days)]).expect("a row");
+        let printed = [json_rows(&rows).map(drop), batch(&rows)];
+        for error in printed.map(|printed| printed.expect_err("a day in 5 877 000 or so")) {
+            let error = error.downcast::<engine::Error>().expect("one of ours");
+            assert_eq!(error.kind(), engine::ErrorKind::InvalidRequest);
+            assert!(error.hint_text().is_some());
+        }
+    }
 }
