@@ -1,6 +1,7 @@
 //! What `sportlake doctor` finds: each check with its state, and nothing touched.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -78,6 +79,9 @@ fn a_configuration_that_is_wrong_is_refused_as_everywhere() {
         ("flight.listen", "nowhere"),
         ("source.postgres", "mysql://a@b/c"),
         ("notify.retry_ms", "0"),
+        ("http.page_seconds", "0"),
+        ("generator.rate", "-1"),
+        ("ingest.flush_rows", "0"),
     ] {
         let output = doctor(&Project::new().set(key, value));
         assert_eq!(
@@ -217,8 +221,28 @@ fn brokers_and_databases_that_do_not_answer_are_told() {
 
 #[test]
 fn a_server_that_others_reach_and_nobody_signs_in_to_is_told() {
-    let project = Project::new().set("flight.listen", "0.0.0.0:0");
-    fails(&project, "flight.listen", "reached by other machines");
+    for listens in ["flight.listen", "http.listen"] {
+        let project = Project::new().set(listens, "0.0.0.0:0");
+        fails(&project, listens, "reached by other machines");
+    }
+}
+
+#[test]
+fn a_users_file_that_cannot_be_served_is_told() {
+    let project = Project::new();
+    let fresh = findings(&doctor(&project));
+    assert!(fresh["flight.users"].1.contains("nobody signs in"));
+    project.write("users.toml", "no users file");
+    let writable = project.path("users.toml");
+    std::fs::set_permissions(&writable, Permissions::from_mode(0o600)).expect("set");
+    fails(&project, "flight.users", "no entry of a users file");
+    std::fs::remove_file(&writable).expect("removed");
+    let mut add = project.command(&["user", "add", "anne", "--role", "rh"]);
+    let added = add.env("SPORTLAKE_PASSWORD", "correct horse").output();
+    let added = added.expect("it runs");
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let known = findings(&doctor(&project));
+    assert!(known["flight.users"].1.ends_with("has 1 user"), "{known:?}");
 }
 
 /// What is called, one line a call, by a server that answers nobody before so many called.

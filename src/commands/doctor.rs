@@ -53,6 +53,8 @@ async fn examine(context: &Context) -> anyhow::Result<Vec<Finding>> {
     config.notify.validate()?;
     config.cdc.validate()?;
     config.commute.validate()?;
+    config.generator.validate()?;
+    config.ingest.validate()?;
     let database = secret(config.database.postgres())?;
     let mut findings = vec![
         Finding::ok("program", concat!("sportlake ", env!("CARGO_PKG_VERSION"))),

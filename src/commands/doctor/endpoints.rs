@@ -99,8 +99,11 @@ pub(super) async fn listening(config: &Config) -> engine::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let http = probed("http.listen", &config.http.listen).await;
     let serves = http.answered;
-    findings.push(flight(config, serves).await?);
-    findings.push(http.finding);
+    findings.push(match fit("flight.listen", config.flight.validate())? {
+        Some(refused) => refused,
+        None => flight(config, serves).await,
+    });
+    findings.push(fit("http.listen", config.http.validate())?.unwrap_or(http.finding));
     if !config.metrics.listen.is_empty() {
         let metrics = probed("metrics.listen", &config.metrics.listen).await;
         findings.push(metrics.finding);
@@ -108,20 +111,23 @@ pub(super) async fn listening(config: &Config) -> engine::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-async fn flight(config: &Config, serves: bool) -> engine::Result<Finding> {
-    let (key, listen) = ("flight.listen", &config.flight.listen);
-    match config.flight.validate() {
-        Err(error) if error.kind() == engine::ErrorKind::InvalidRequest => return Err(error),
-        Err(error) => return Ok(Finding::failed(key, &error)),
-        Ok(()) => {}
+/// What keeps a configuration that can be read from being served.
+fn fit(key: &str, valid: engine::Result<()>) -> engine::Result<Option<Finding>> {
+    match valid {
+        Err(error) if error.kind() == engine::ErrorKind::InvalidRequest => Err(error),
+        valid => Ok(valid.err().map(|error| Finding::failed(key, &error))),
     }
-    Ok(match bound(listen).await {
+}
+
+async fn flight(config: &Config, serves: bool) -> Finding {
+    let (key, listen) = ("flight.listen", &config.flight.listen);
+    match bound(listen).await {
         Bound::Free => free(key, listen),
         // The page and Flight SQL are one role.
         Bound::Taken if serves => Finding::ok(key, format!("\"{listen}\" is served")),
         Bound::Taken => taken(key, listen, "nothing of ours"),
         Bound::Refused(error) => refused(key, listen, &error),
-    })
+    }
 }
 
 struct Probed {

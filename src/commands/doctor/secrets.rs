@@ -1,5 +1,8 @@
-//! Secrets that a command will ask for, found as that command finds them. None is ever shown.
+//! Secrets that a command will ask for, found as that command finds them, and who may sign in. None is ever shown.
 
+use std::path::Path;
+
+use flight_server::Users;
 use sources::commute::ProviderName;
 
 use super::Finding;
@@ -7,7 +10,26 @@ use crate::commands::{commute, notify};
 use crate::config::Config;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    slack(config).into_iter().chain(provider(config)).collect()
+    let secrets = slack(config).into_iter().chain(provider(config));
+    secrets.chain([users(config)]).collect()
+}
+
+/// Whom `serve` would let in.
+fn users(config: &Config) -> Finding {
+    let check = "flight.users";
+    let file = &config.flight.users;
+    let loaded = match file.as_str() {
+        "" => Ok(None),
+        file => Users::load(Path::new(file)),
+    };
+    match loaded {
+        Ok(None) => Finding::ok(check, "nobody signs in: whoever connects reads everything"),
+        Ok(Some(users)) => match users.iter().count() {
+            1 => Finding::ok(check, format!("\"{file}\" has 1 user")),
+            count => Finding::ok(check, format!("\"{file}\" has {count} users")),
+        },
+        Err(error) => Finding::failed(check, &error),
+    }
 }
 
 /// Where `up` or `notify` would post.
