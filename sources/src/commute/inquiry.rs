@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use changes::{Error, ErrorKind};
+use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::SmallRng;
+use tokio::time::Instant;
 
 use super::QUOTA;
 use super::cache::Said;
@@ -15,6 +17,30 @@ use super::provider::{Failure, Profile, Provider, quota_gone};
 /// Longest pause after a failed call that named none, and longest that is waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_ASKED: Duration = Duration::from_secs(120);
+
+/// Limits are by the minute: the pause at one that names none, in first pauses.
+const WINDOW: u32 = 60;
+
+/// Until when nobody asks: a provider's limit is of all calls together.
+#[derive(Default)]
+pub(super) struct Limit(Mutex<Option<Instant>>);
+
+impl Limit {
+    fn holds_until(&self, until: Instant) {
+        let mut known = self.0.lock();
+        *known = known.max(Some(until));
+    }
+
+    async fn over(&self) {
+        loop {
+            let until = *self.0.lock();
+            match until.filter(|until| *until > Instant::now()) {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+}
 
 /// An address and a mode that nobody has asked about.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,10 +67,12 @@ pub(super) async fn ask(
     provider: &Provider,
     config: &CommuteConfig,
     question: &Question,
+    limit: &Limit,
     mut rng: SmallRng,
 ) -> Outcome {
     let mut failures = 0;
     loop {
+        limit.over().await;
         match provider.measure(&question.address, question.profile).await {
             Ok(way) => {
                 return Outcome::Said(Said {
@@ -72,10 +100,20 @@ pub(super) async fn ask(
                         reason => Outcome::None(reason),
                     };
                 }
-                tokio::time::sleep(pause(config, failures, asked, &mut rng)).await;
+                let asked = asked.or((reason == QUOTA).then(|| window(config)));
+                let pause = pause(config, failures, asked, &mut rng);
+                if reason == QUOTA {
+                    limit.holds_until(Instant::now() + pause);
+                }
+                tokio::time::sleep(pause).await;
             }
         }
     }
+}
+
+fn window(config: &CommuteConfig) -> Duration {
+    let first = Duration::from_millis(config.retry_ms);
+    first.saturating_mul(WINDOW).min(LONGEST_PAUSE)
 }
 
 /// As long as the provider asks for, or twice as long as the last time; never all calls at the same moment.

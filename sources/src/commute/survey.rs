@@ -13,7 +13,7 @@ use super::Communes;
 use super::cache::{Cache, Said};
 use super::config::{CommuteConfig, ProviderName};
 use super::estimate::{Flag, SOURCE, estimate, locate};
-use super::inquiry::{Outcome, Question, ask, refusing, silent};
+use super::inquiry::{Limit, Outcome, Question, ask, refusing, silent};
 use super::judgement::judged;
 use super::measure::{MeasureOptions, MeasureReport, Progress};
 use super::provider::{Profile, Provider};
@@ -136,10 +136,11 @@ impl<'a> Survey<'a> {
         let questions = std::mem::take(&mut self.questions);
         let keys_asked = questions.iter().map(|question| question.key.clone());
         let mut left: BTreeSet<String> = keys_asked.collect();
+        let limit = &Limit::default();
         let mut answers = stream::iter(questions.into_iter().zip(seed..))
             .map(|(question, seed)| async move {
                 let rng = SmallRng::seed_from_u64(seed);
-                let outcome = ask(provider, config, &question, rng).await;
+                let outcome = ask(provider, config, &question, limit, rng).await;
                 (question.key, outcome)
             })
             .buffer_unordered(config.parallel);

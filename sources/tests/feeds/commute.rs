@@ -1,4 +1,5 @@
 use std::sync::Mutex;
+use std::time::Duration;
 
 use changes::{ChangeEvent, ErrorKind, Op, Result};
 use serde_json::{Map, Value, json};
@@ -91,12 +92,20 @@ impl Company {
         key: &str,
         options: MeasureOptions,
     ) -> Result<MeasureReport> {
+        self.ask_as(&self.config(provider), key, options).await
+    }
+
+    async fn ask_as(
+        &self,
+        config: &CommuteConfig,
+        key: &str,
+        options: MeasureOptions,
+    ) -> Result<MeasureReport> {
         let key = Key::new(key).expect("a key");
-        let config = self.config(provider);
         measure(
             &self.kafka.config,
             &self.kafka.allocator,
-            &config,
+            config,
             Some(key),
             options,
             clock(),
@@ -283,6 +292,28 @@ async fn faults_are_tried_again_in_order_and_an_address_that_fails_is_estimated(
     );
     assert_ne!(estimated.1, Some(6400.0));
     assert_eq!(company.google().await.changed.len(), 1, "another day");
+    company.kafka.stop().await;
+}
+
+/// A limit by the minute is no quota that is used up: what is beyond it is asked about in the next minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_by_the_minute_is_waited_for_by_all() {
+    const PARALLEL: usize = 3;
+    let company = Company::of_so_many(13).await;
+    company.routes.limit(5, Duration::from_millis(500));
+    let config = CommuteConfig {
+        parallel: PARALLEL,
+        attempts: 2,
+        retry_ms: 10,
+        ..company.config(ProviderName::OpenRouteService)
+    };
+    let report = company.ask_as(&config, ORS_KEY, MeasureOptions::default());
+    let report = report.await.expect("measured");
+    assert!(report.stopped.is_none(), "{report:?}");
+    assert_eq!((report.changed.len(), report.unanswered.len()), (13, 0));
+    // Those under way when the limit was met, at each of the two.
+    let refused = company.routes.refused();
+    assert!((2..=2 * PARALLEL).contains(&refused), "{refused}");
     company.kafka.stop().await;
 }
 

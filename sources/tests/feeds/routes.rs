@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -36,6 +36,10 @@ struct State {
     most: usize,
     /// How many of them are waited for before the first is answered.
     gathered: usize,
+    /// How many ways are measured within a while, and when the last ones were.
+    limit: Option<(usize, Duration)>,
+    measured: VecDeque<Instant>,
+    refused: usize,
 }
 
 /// What a call is held for when fewer come at once than are waited for, and what it is held for once they were there:
@@ -86,6 +90,16 @@ impl Routes {
         self.state().gathered = calls;
     }
 
+    /// Measures so many ways in any such while, as OpenRouteService's plans do; more are refused, and do not count.
+    pub(crate) fn limit(&self, ways: usize, within: Duration) {
+        self.state().limit = Some((ways, within));
+    }
+
+    /// How many calls were beyond the limit.
+    pub(crate) fn refused(&self) -> usize {
+        self.state().refused
+    }
+
     /// How many calls were under way at once, at most.
     pub(crate) fn most(&self) -> usize {
         self.state().most
@@ -117,9 +131,13 @@ impl Routes {
             self.opened();
             let reply = {
                 let mut state = self.state();
+                let is_way = call.line.starts_with("POST ");
                 state.calls.push(call);
                 state.open -= 1;
-                state.replies.pop_front().flatten()
+                match is_way && !state.admits() {
+                    true => Some((429, "", json!({"error": "Rate limit exceeded"}))),
+                    false => state.replies.pop_front().flatten(),
+                }
             };
             let (status, headers, body) = reply.unwrap_or(usual);
             if status == 0 {
@@ -136,6 +154,29 @@ impl Routes {
                 return;
             }
         }
+    }
+}
+
+impl State {
+    fn admits(&mut self) -> bool {
+        let Some((ways, within)) = self.limit else {
+            return true;
+        };
+        let now = Instant::now();
+        while self
+            .measured
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= within)
+        {
+            self.measured.pop_front();
+        }
+        let is_within = self.measured.len() < ways;
+        if is_within {
+            self.measured.push_back(now);
+        } else {
+            self.refused += 1;
+        }
+        is_within
     }
 }
 
