@@ -35,8 +35,8 @@ pub(crate) enum Outcome {
     Done,
     /// Told to stop before it was.
     Stopped,
-    /// It is not posted, and no news any more.
-    Old,
+    /// It is not posted: what is still news of it may be told anew after the pause.
+    Again(Duration),
 }
 
 pub(crate) struct Courier {
@@ -50,6 +50,8 @@ pub(crate) struct Courier {
     standing: Option<Standing>,
     /// Calls that were refused since the last message that was taken.
     refusals: u32,
+    /// Calls that failed since the last message that was done with.
+    failures: u32,
 }
 
 enum Way {
@@ -86,6 +88,7 @@ impl Courier {
             unfinished: false,
             standing: None,
             refusals: 0,
+            failures: 0,
         }
     }
 
@@ -101,13 +104,12 @@ impl Courier {
         }
     }
 
-    /// Sees a stored intent through.
+    /// Sees a stored intent through, as long as it may have been posted.
     pub(crate) async fn deliver(
         &mut self,
         intent: &Intent,
         shutdown: &CancellationToken,
     ) -> Result<Outcome> {
-        let mut failures = 0;
         self.unfinished = true;
         loop {
             match self.call(intent).await? {
@@ -115,7 +117,7 @@ impl Courier {
                     self.finish(Entry::Told).await?;
                     debug!(activities = intent.ids.len(), "posted");
                     metrics::observe_message(intent.ids.len());
-                    if self.taken() || failures > 0 {
+                    if self.taken() {
                         info!("Slack takes messages again");
                     }
                     return Ok(Outcome::Done);
@@ -135,10 +137,7 @@ impl Courier {
                 Verdict::Stop(refusal) => {
                     metrics::observe_stopped();
                     self.store(Entry::Withdrawn).await?;
-                    let pause = self.refused(refusal.error())?;
-                    if let Some(outcome) = self.wait(pause, intent, false, shutdown).await? {
-                        return Ok(outcome);
-                    }
+                    return Ok(Outcome::Again(self.refused(refusal.error())?));
                 }
                 Verdict::Retry {
                     reason,
@@ -146,52 +145,37 @@ impl Courier {
                     posted,
                 } => {
                     metrics::observe_retry(reason);
-                    let pause = self.pause(failures, after);
-                    if failures == 0 {
+                    let pause = self.pause(self.failures, after);
+                    if self.failures == 0 {
                         warn!(
                             reason,
                             seconds = pause.as_secs_f32(),
                             "a call of Slack failed: it is made again"
                         );
                     }
-                    failures += 1;
+                    self.failures = self.failures.saturating_add(1);
                     if !posted {
                         // Known as not posted, whatever happens until the next call.
                         self.store(Entry::Withdrawn).await?;
+                        return Ok(Outcome::Again(pause));
                     }
-                    if let Some(outcome) = self.wait(pause, intent, posted, shutdown).await? {
-                        return Ok(outcome);
+                    if !waited(pause, shutdown).await {
+                        return Ok(Outcome::Stopped);
+                    }
+                    if self.is_old(intent) {
+                        self.store(Entry::Withdrawn).await?;
+                        return Ok(Outcome::Again(Duration::ZERO));
                     }
                 }
             }
         }
     }
 
-    /// Until the message is called for again; the outcome where it is not.
-    async fn wait(
-        &self,
-        pause: Duration,
-        intent: &Intent,
-        posted: bool,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<Outcome>> {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(Some(Outcome::Stopped)),
-            () = tokio::time::sleep(pause) => {}
-        }
-        if intent
+    /// Whether something of it is no news any more.
+    pub(crate) fn is_old(&self, intent: &Intent) -> bool {
+        intent
             .oldest
             .is_some_and(|at| (self.clock)() - at > self.max_age)
-        {
-            if posted {
-                self.store(Entry::Withdrawn).await?;
-            }
-            return Ok(Some(Outcome::Old));
-        }
-        if !posted {
-            self.store(Entry::Intent(intent.clone())).await?;
-        }
-        Ok(None)
     }
 
     /// How long to wait for somebody to act, which is asked for once; the error itself where nobody waits.
@@ -208,10 +192,11 @@ impl Courier {
         Ok(pause)
     }
 
-    /// Whether Slack refused everything before.
+    /// Whether Slack took nothing before.
     fn taken(&mut self) -> bool {
+        let failed = std::mem::take(&mut self.failures) > 0;
         self.refusals = 0;
-        self.standing.as_ref().is_some_and(Standing::ends)
+        self.standing.as_ref().is_some_and(Standing::ends) || failed
     }
 
     pub(crate) async fn finish(&mut self, entry: Entry) -> Result<()> {
@@ -253,6 +238,14 @@ impl Courier {
     fn doubled(&self, failures: u32, longest: Duration) -> Duration {
         let doubled = self.first_pause.saturating_mul(1 << failures.min(16));
         doubled.min(longest)
+    }
+}
+
+/// Whether the pause came to its end.
+pub(crate) async fn waited(pause: Duration, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        () = tokio::time::sleep(pause) => true,
     }
 }
 

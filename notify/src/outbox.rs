@@ -159,7 +159,7 @@ impl Outbox {
         self.waiting.push_back(Waiting { place, news });
     }
 
-    /// Of a message that was not posted and is too old: what is still news of it is told anew.
+    /// Of a message that was not posted: what is still news of it is told anew.
     pub(crate) fn put_back(&mut self, news: Vec<News>) {
         self.news += news.len();
         for news in news.into_iter().rev() {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::config::{Destination, InDoubt, NotifyConfig};
-use crate::deliver::{Courier, Outcome};
+use crate::deliver::{Courier, Outcome, waited};
 use crate::follower::Absent;
 use crate::journal::{Entry, Intent, Journal, Mark, Positions, peek};
 use crate::metrics::{self, LeftOut};
@@ -152,19 +152,33 @@ impl Teller {
             }
             InDoubt::Repeat => {
                 warn!(activities, "a message is in doubt: it is posted again");
-                self.courier.deliver(&intent, &self.shutdown).await?
+                self.repeat(&intent).await?
             }
         };
-        if outcome == Outcome::Old {
-            metrics::observe_left_out(LeftOut::Old);
-            let passed = Entry::Moved(intent.next.clone(), None);
-            self.courier.finish(passed).await?;
-        }
         if outcome != Outcome::Stopped {
             self.noted.0.extend(&intent.next);
             self.outbox.settled(&intent.identities, &intent.next);
         }
         Ok(outcome)
+    }
+
+    async fn repeat(&mut self, intent: &Intent) -> Result<Outcome> {
+        loop {
+            let outcome = self.courier.deliver(intent, &self.shutdown).await?;
+            let Outcome::Again(pause) = outcome else {
+                return Ok(outcome);
+            };
+            if !waited(pause, &self.shutdown).await {
+                return Ok(Outcome::Stopped);
+            }
+            if self.courier.is_old(intent) {
+                metrics::observe_left_out(LeftOut::Old);
+                let passed = Entry::Moved(intent.next.clone(), None);
+                self.courier.finish(passed).await?;
+                return Ok(Outcome::Done);
+            }
+            self.courier.store(Entry::Intent(intent.clone())).await?;
+        }
     }
 
     async fn tell(
@@ -187,12 +201,13 @@ impl Teller {
                     Some(step) => self.outbox.push(step),
                     None => return settle((&mut reading).await),
                 },
-                () = sleep_until(due), if self.outbox.news() > 0 => {
+                () = sleep_until(due), if self.outbox.news() > 0 || self.courier.is_unfinished() => {
                     let called = Instant::now();
-                    if self.tell_next(&mut steps).await? == Outcome::Stopped {
-                        return Ok(());
-                    }
-                    due = called + self.config.interval();
+                    due = match self.tell_next(&mut steps).await? {
+                        Outcome::Done => called + self.config.interval(),
+                        Outcome::Again(pause) => Instant::now() + pause,
+                        Outcome::Stopped => return Ok(()),
+                    };
                 }
                 _ = notes.tick() => self.note().await?,
             }
@@ -222,7 +237,7 @@ impl Teller {
         };
         let Some(batch) = self.outbox.next(&rules) else {
             if self.courier.is_unfinished() {
-                // All of the last message grew old.
+                // Nothing of the last message is news any more.
                 let (positions, mark) = self.outbox.standing();
                 self.noted = (positions.clone(), mark);
                 let passed = Entry::Moved(positions.clone(), mark);
@@ -234,10 +249,11 @@ impl Teller {
     }
 
     async fn post(&mut self, batch: Batch) -> Result<Outcome> {
-        let now = (self.clock)();
-        for committed in batch.news.iter().filter_map(|news| news.committed) {
-            let waited = (now - committed).as_seconds_f64();
-            metrics::observe_call(waited);
+        if !self.courier.is_unfinished() {
+            let now = (self.clock)();
+            for committed in batch.news.iter().filter_map(|news| news.committed) {
+                metrics::observe_call((now - committed).as_seconds_f64());
+            }
         }
         let intent = Intent {
             text: batch.message.text,
@@ -250,7 +266,7 @@ impl Teller {
         let outcome = self.courier.deliver(&intent, &self.shutdown).await?;
         match outcome {
             Outcome::Done => self.noted.0.extend(intent.next),
-            Outcome::Old => self.outbox.put_back(batch.news),
+            Outcome::Again(_) => self.outbox.put_back(batch.news),
             Outcome::Stopped => {}
         }
         Ok(outcome)

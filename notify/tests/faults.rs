@@ -109,6 +109,49 @@ async fn what_slack_refuses_until_somebody_acts_is_asked_again_by_who_goes_on() 
     telling.stop().await.expect("a clean stop");
 }
 
+/// What may still be posted is decided before each call, not before the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opts_out_or_takes_back_while_slack_refuses_is_not_told() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    let refused = Reply::Error("channel_not_found");
+    slack.script([refused.clone(), refused]);
+    let opted_out = tempfile::NamedTempFile::new().expect("a file");
+    let mut config = world.config(&slack);
+    config.retry_ms = 700;
+    config.opt_out_file = opted_out.path().display().to_string();
+    let telling = world.start(config);
+    world.activity(Op::Create, 10, 1, "Running").await;
+    calls(&slack, 1).await;
+    world.activity(Op::Delete, 10, 1, "Running").await;
+    world.activity(Op::Create, 13, 2, "Boxe").await;
+    let refused = calls(&slack, 2).await;
+    assert!(refused[1].contains("Paul"), "{refused:?}");
+    std::fs::write(opted_out.path(), "2\n").expect("written");
+    world.activity(Op::Create, 14, 3, "Natation").await;
+    let told = calls(&slack, 3).await;
+    assert!(told[2].contains("Laurence"), "{told:?}");
+    assert!(!told[2].contains("Paul"), "{told:?}");
+    telling.stop().await.expect("a clean stop");
+    assert_eq!(slack.calls().len(), 3, "{:?}", slack.texts());
+}
+
+/// Nothing of what was refused is left, and the next start begins after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_while_slack_refuses_is_done_with() {
+    let (world, slack) = (World::loaded().await, Slack::start());
+    slack.script([Reply::Raw(503, "", "")]);
+    let mut config = world.config(&slack);
+    config.retry_ms = 500;
+    let telling = world.start(config.clone());
+    world.activity(Op::Create, 10, 1, "Running").await;
+    calls(&slack, 1).await;
+    world.activity(Op::Delete, 10, 1, "Running").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    telling.stop().await.expect("a clean stop");
+    world.tell_by(config).await.expect("nothing to tell");
+    assert_eq!(slack.calls().len(), 1, "{:?}", slack.texts());
+}
+
 /// Stopped while everything is refused: nothing is in doubt.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_when_it_is_stopped_is_told_once_somebody_acted() {
