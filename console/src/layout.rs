@@ -69,6 +69,10 @@ pub(crate) fn document(
     place: Option<Place>,
     body: &Markup,
 ) -> Html<String> {
+    let stale = visit.say(
+        "Cette page n'est plus à jour : rechargez-la.",
+        "This page is no longer up to date: load it again.",
+    );
     let document = html! {
         (DOCTYPE)
         html lang=(visit.language.code()) {
@@ -84,11 +88,19 @@ pub(crate) fn document(
                 a.skip href="#main" { (visit.say("Aller au contenu", "Skip to content")) }
                 (header(visit, place))
                 main #main tabindex="-1" { (body) }
-                footer { p #live-status role="status" {} }
+                footer { p #live-status role="status" data-every=(every_ms(place)) data-stale=(stale) {} }
             }
         }
     };
     Html(document.into_string())
+}
+
+/// Time after which an open page is asked for again although there is no new epoch: what runs changes without one.
+fn every_ms(place: Option<Place>) -> u32 {
+    match place {
+        Some(Place::Queries) => 5_000,
+        _ => 30_000,
+    }
 }
 
 fn header(visit: &Visit, place: Option<Place>) -> Markup {

@@ -210,6 +210,12 @@ async fn aside(visit: &Visit, session: &Session, replays: bool) -> Result<Markup
                 }
             }
             @if parts.is_empty() { (note(visit.say("Aucune ligne n'est mise de côté.", "No row is kept aside."))) }
+            @else if !replays {
+                (note(visit.say(
+                    "Votre rôle ne peut pas les reprendre (GRANT REPLAY).",
+                    "Your role may not take them in again (GRANT REPLAY).",
+                )))
+            }
         },
     ))
 }
@@ -230,6 +236,7 @@ async fn dead_letters(visit: &Visit, session: &Session, replays: bool) -> Result
         true => note(visit.say("Aucun message n'est rejeté.", "There is no dead letter.")),
         false => html! {
             (scrolled(caption, &rows.table(visit, caption)?))
+            @if rows.len() == MOST_ASIDE { (note(visit.say("Les 50 premières lignes.", "The first 50 rows."))) }
             @if replays {
                 (replay::form(visit, "/quality/letters", None, visit.say(
                     "Reprendre ces messages",

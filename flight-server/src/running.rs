@@ -86,6 +86,7 @@ pub(crate) struct Query {
     /// The text, shortened: that of statements that ended long ago must not fill the memory.
     statement: String,
     session: Option<String>,
+    is_page: bool,
     epoch: u64,
     arrived_at: i64,
     arrived: Instant,
@@ -126,6 +127,7 @@ pub(crate) struct Arrival {
     pub(crate) memory: StatementMemory,
     /// The trace of its ticket.
     pub(crate) trace: String,
+    pub(crate) is_page: bool,
 }
 
 impl Running {
@@ -160,6 +162,7 @@ impl Running {
             client: arrival.asked.from.to_string(),
             statement: shortened(&arrival.asked.sql).to_owned(),
             session: arrival.session,
+            is_page: arrival.is_page,
             epoch: arrival.epoch,
             arrived_at: (self.0.clock)().timestamp_micros(),
             arrived: Instant::now(),
@@ -248,6 +251,15 @@ pub(crate) fn unknown(id: u64) -> Error {
 }
 
 impl Query {
+    /// Whether a page asked the same again, of both of which nothing is to be told.
+    fn is_repeated_by(&self, next: &Self) -> bool {
+        let same = |query: &Self| (query.is_page, query.state());
+        same(self) == (true, QueryState::Finished)
+            && same(next) == same(self)
+            && (&self.user, &self.client, &self.statement)
+                == (&next.user, &next.client, &next.statement)
+    }
+
     /// Says why the statement has to end. The first reason holds.
     pub(crate) fn cut(&self, cut: Cut) {
         let _ = self.cut.set(cut);
@@ -386,6 +398,11 @@ impl Run {
         statements
             .running
             .retain(|query| !Arc::ptr_eq(query, &self.query));
+        // An open page would leave room for nothing but itself.
+        if self.query.is_page {
+            let ended = &mut statements.ended;
+            ended.retain(|known| !known.is_repeated_by(&self.query));
+        }
         statements.ended.push_back(self.query.clone());
         while statements.ended.len() > kept.history {
             statements.ended.pop_front();
@@ -417,6 +434,9 @@ fn shortened(sql: &str) -> &str {
 mod tests {
     use super::*;
 
+    /// Who asks with a page in these tests.
+    const PAGE: &str = "a page";
+
     fn running(history: usize) -> Running {
         let clock: Clock = Arc::new(|| chrono::DateTime::UNIX_EPOCH);
         Running::new(u64::MAX << 16, history, clock, Audit::none())
@@ -435,6 +455,7 @@ mod tests {
             epoch: 1,
             memory: engine::Memory::new(1 << 20, 1).share(),
             trace: String::new(),
+            is_page: user == PAGE,
         })
     }
 
@@ -461,6 +482,23 @@ mod tests {
         running.cancel(third);
         let late = start(&running, third, "anne");
         assert_eq!(late.query.is_cut().await, Cut::Cancelled);
+    }
+
+    #[test]
+    fn what_a_page_asks_again_and_again_is_kept_once() {
+        let running = running(10);
+        for user in ["anne", PAGE] {
+            for _ in 0..3 {
+                let id = running.id();
+                start(&running, id, user).finished();
+            }
+        }
+        drop(start(&running, running.id(), PAGE));
+        let states: Vec<&str> = states(&running).iter().map(|(_, state)| *state).collect();
+        assert_eq!(
+            states,
+            ["cancelled", "finished", "finished", "finished", "finished"]
+        );
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub(crate) struct Caller {
     pub(crate) from: IpAddr,
     session: Option<SessionToken>,
     pub(crate) options: SessionOptions,
+    /// Whether a page asks for somebody, and asks the same again as long as it is open.
+    pub(crate) is_page: bool,
 }
 
 impl Caller {
@@ -98,6 +100,7 @@ impl Caller {
                 epoch,
                 ..SessionOptions::default()
             },
+            is_page: true,
         }
     }
 
@@ -235,6 +238,7 @@ impl Sessions {
             from: peer.address,
             session,
             options,
+            is_page: false,
         };
         let now = (self.clock)().timestamp_micros();
         let mut seen = self.seen.lock();

@@ -295,6 +295,7 @@ impl Statements {
             epoch,
             memory: self.reader.memory().share(),
             trace,
+            is_page: caller.is_page,
         });
         let started = tokio::select! {
             biased;

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::sees;
 use crate::form::Values;
+use crate::layout::note;
 use crate::rows::{Rows, Select, Value};
 use crate::visit::Visit;
 
@@ -69,6 +70,17 @@ impl Filter {
     pub(super) fn end(&self) -> Option<Value> {
         let end = self.to.and_then(|to| to.checked_add_months(Months::new(1)));
         end.map(Value::Date)
+    }
+
+    /// Of figures that neither months nor sports narrow, where some are chosen.
+    pub(super) fn unnarrowed(&self, visit: &Visit) -> Option<Markup> {
+        let is_narrowed = self.sport.is_some() || self.from.is_some() || self.to.is_some();
+        is_narrowed.then(|| {
+            note(visit.say(
+                "Ces chiffres sont ceux de tous les mois et de tous les sports.",
+                "These figures are of all months and all sports.",
+            ))
+        })
     }
 
     pub(super) fn form(&self, visit: &Visit, choices: &Choices) -> Markup {

@@ -7,6 +7,7 @@ use super::filter::Filter;
 use super::sheet::{left_out, sheet};
 use super::{not_seen, section, sees};
 use crate::export;
+use crate::layout::note;
 use crate::rows::{Columns, Select, table_of};
 use crate::visit::Visit;
 
@@ -29,6 +30,9 @@ const ANOMALY: [&str; 6] = [
     "limite_km",
     "motif",
 ];
+
+/// Anomalies that are shown; a file has all.
+const MOST_ANOMALIES: usize = 100;
 
 /// People on one page of the list.
 const PAGE: usize = 25;
@@ -108,6 +112,7 @@ pub(super) async fn ranking(visit: &Visit, session: &Session, filter: &Filter) -
     let body = html! {
         (sheet(visit, caption, &named.columns, &rows, None, links))
         (left_out(visit, &columns, &rows))
+        @if let Some(note) = filter.unnarrowed(visit) { (note) }
     };
     Ok(section("ranking", title, &body))
 }
@@ -120,13 +125,21 @@ pub(super) async fn anomalies(visit: &Visit, session: &Session, filter: &Filter)
     let select = Select::new(&columns.seen, "gold.anomalies_declaration");
     let select = select.filter("bu =", filter.unit());
     let rows = select
-        .then("ORDER BY employee_id LIMIT 100")
+        .then("ORDER BY employee_id")
+        .page(MOST_ANOMALIES + 1, 0)
         .rows(visit, session)
         .await?;
     let caption = visit.say("Déclarations à vérifier", "Declarations to check");
     let links = sees(session, "gold.eligibilites");
     let body = html! {
-        (sheet(visit, caption, &columns.seen, &rows, None, links))
+        (sheet(visit, caption, &columns.seen, &rows.first(MOST_ANOMALIES), None, links))
+        @if rows.len() > MOST_ANOMALIES {
+            (note(visit.say(
+                "Les 100 premières ; un fichier les a toutes.",
+                "The first 100; a file has all of them.",
+            )))
+        }
+        (export::links(visit, "gold.anomalies_declaration"))
         (left_out(visit, &columns, &rows))
     };
     Ok(section("anomalies", title, &body))
@@ -158,6 +171,7 @@ pub(super) async fn list(visit: &Visit, session: &Session, filter: &Filter) -> R
         (pages(visit, filter, rows.len() > PAGE))
         (export::links(visit, "gold.eligibilites"))
         (left_out(visit, &columns, &rows))
+        @if let Some(note) = filter.unnarrowed(visit) { (note) }
     };
     Ok(section("people", title, &body))
 }

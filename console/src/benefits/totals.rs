@@ -57,6 +57,7 @@ pub(super) async fn figures(visit: &Visit, session: &Session, filter: &Filter) -
             }
         }
         (left_out(visit, &columns, &rows))
+        @if let Some(note) = filter.unnarrowed(visit) { (note) }
     };
     Ok(section("figures", title, &body))
 }
@@ -86,6 +87,7 @@ pub(super) async fn units(visit: &Visit, session: &Session, filter: &Filter) -> 
         (sheet(visit, caption, &columns.seen, &rows, extra, false))
         (export::links(visit, "gold.cout_par_bu"))
         (left_out(visit, &columns, &rows))
+        @if let Some(note) = filter.unnarrowed(visit) { (note) }
     };
     Ok(section("units", title, &body))
 }

@@ -7,13 +7,16 @@ use bytes::Bytes;
 use engine::Error;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::traces::Export;
 
 /// Bytes that are handed over at once: what a slow reader has to take within its time.
 const PIECE: usize = 256 << 10;
+
+/// How long somebody may take for an export in all: who reads a little now and then keeps a place from others.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// The bytes of an export, made no further ahead than one piece, whether anybody asks for them or not.
 ///
@@ -25,10 +28,21 @@ pub(super) fn body<K: Send + 'static>(
     unread: Duration,
     traced: Export,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    body_until(chunks, kept, unread, Instant::now() + LONGEST, traced)
+}
+
+fn body_until<K: Send + 'static>(
+    chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    kept: K,
+    unread: Duration,
+    until: Instant,
+    traced: Export,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let (sender, receiver) = mpsc::channel(1);
     let sending = Sending {
         sender,
         unread,
+        until,
         traced,
     };
     let sending = tokio::spawn(sending.all(Box::pin(chunks), kept));
@@ -54,6 +68,7 @@ enum Piece {
 struct Sending {
     sender: mpsc::Sender<Piece>,
     unread: Duration,
+    until: Instant,
     traced: Export,
 }
 
@@ -67,7 +82,8 @@ impl Sending {
             let mut chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
-                    tracing::warn!(%error, "an export broke off");
+                    // Its text may quote a value.
+                    tracing::warn!(kind = ?error.kind(), "an export broke off");
                     self.traced.failed(&error);
                     return;
                 }
@@ -90,11 +106,15 @@ impl Sending {
 
     /// Whether there was room for it in time.
     async fn taken(&self, piece: Piece) -> bool {
-        match timeout(self.unread, self.sender.send(piece)).await {
+        let until = self.until.min(Instant::now() + self.unread);
+        match timeout_at(until, self.sender.send(piece)).await {
             Ok(sent) => sent.is_ok(),
             Err(_) => {
                 let seconds = self.unread.as_secs();
-                tracing::warn!(seconds, "an export was ended: nobody read it");
+                tracing::warn!(
+                    seconds,
+                    "an export was ended: nobody read it, or too slowly"
+                );
                 false
             }
         }
@@ -144,6 +164,18 @@ mod tests {
         let fault = Error::new(ErrorKind::ResourceExhausted, "no room");
         let chunks = stream::iter([Ok(Bytes::from_static(b"x")), Err(fault)]);
         assert_eq!(read(body(chunks, kept, LONG, traced())).await, (1, false));
+        assert!(freed.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_a_little_now_and_then_does_not_keep_its_place_for_ever() {
+        let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[b'x'; PIECE])));
+        let (kept, freed) = oneshot::channel::<()>();
+        let until = Instant::now() + Duration::from_millis(200);
+        let mut body = std::pin::pin!(body_until(endless, kept, LONG, until, traced()));
+        while let Some(Ok(_)) = body.next().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         assert!(freed.await.is_err());
     }
 

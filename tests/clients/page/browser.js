@@ -18,7 +18,8 @@ function check(holds, what) {
 async function open(browser) {
   const page = await browser.newPage();
   page.on("console", (message) => {
-    if (message.type() === "error" && !message.text().includes("401")) problems.push(`console: ${message.text()}`);
+    const expected = ["401", "ERR_INTERNET_DISCONNECTED"];
+    if (message.type() === "error" && !expected.some((part) => message.text().includes(part))) problems.push(`console: ${message.text()}`);
   });
   page.on("pageerror", (error) => problems.push(`script: ${error}`));
   page.on("request", (request) => {
@@ -94,6 +95,17 @@ async function live(page) {
   check(await page.evaluate(() => window.same === true), "the page was loaded again");
 }
 
+// What cannot be kept up to date says so, until it can.
+async function stale(page) {
+  const told = (isTold) => page.waitForFunction(
+    (wanted) => (document.getElementById("live-status").textContent !== "") === wanted, { timeout: 60000 }, isTold,
+  ).catch(() => problems.push(isTold ? "a stale page says nothing" : "a page that is up to date says that it is not"));
+  await page.setOfflineMode(true);
+  await told(true);
+  await page.setOfflineMode(false);
+  await told(false);
+}
+
 async function withoutScript(page) {
   await page.setJavaScriptEnabled(false);
   await page.goto(`${base}/?bu=Marketing`, { waitUntil: "load" });
@@ -108,6 +120,7 @@ async function opened(browser) {
   const why = await page.$eval("#people a[href^='/why/']", (link) => new URL(link.href).pathname);
   await keyboard(page);
   await live(page);
+  await stale(page);
   await withoutScript(page);
   for (const path of [...PATHS, why]) await looked(page, path, path.split("/").filter(Boolean)[1] ?? (path.slice(1) || "benefits"));
   const filtered = await page.goto(`${base}/?bu=Marketing`, { waitUntil: "load" });
