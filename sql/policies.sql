@@ -3,10 +3,22 @@
 
 -- Les ressources humaines voient tout, y compris les lignes mises de côté et les messages bruts.
 CREATE ROLE rh;
-GRANT SELECT ON SCHEMA bronze, silver, gold, main, quality TO rh;
-GRANT SELECT ON bronze.dead_letters TO rh;
+
+-- L'équipe données voit la même chose, reprend ce qui est mis de côté et met fin aux requêtes des autres.
+CREATE ROLE donnees;
+GRANT REPLAY TO donnees;
+GRANT KILL TO donnees;
+GRANT SELECT ON system.queries TO donnees;
+
+GRANT SELECT ON SCHEMA bronze, silver, gold, main, quality TO rh, donnees;
+GRANT SELECT ON bronze.dead_letters TO rh, donnees;
 GRANT SELECT ON silver.employees__quarantine, silver.sport_activities__quarantine,
-    silver.commute_distances__quarantine, silver.declared_sports__quarantine TO rh;
+    silver.commute_distances__quarantine, silver.declared_sports__quarantine TO rh, donnees;
+
+-- Grafana voit ce que montrent ses tableaux : des totaux, et personne.
+CREATE ROLE tableaux;
+GRANT SELECT ON gold.indicateurs, gold.cout_par_bu, gold.activites_par_mois TO tableaux;
+GRANT SELECT (bu, motif) ON gold.anomalies_declaration TO tableaux;
 
 -- Un manager voit sa BU (attribut `bu`), sans salaire, sans adresse et sans montant par personne.
 CREATE ROLE manager;

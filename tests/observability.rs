@@ -98,7 +98,8 @@ pub(crate) fn canary() -> Value {
 
 /// Grafana's, as `docker/compose.yaml` adds it.
 fn a_user_is_added(project: &Project) {
-    let mut command = project.command(&["user", "add", "grafana", "--role", "rh", "--replace"]);
+    let mut command =
+        project.command(&["user", "add", "grafana", "--role", "tableaux", "--replace"]);
     let output = command.env("SPORTLAKE_PASSWORD", PASSWORD).output();
     let output = output.expect("the program runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
