@@ -171,6 +171,9 @@ pub struct Refresher {
     stop: CancellationToken,
     /// Whether nobody waits for what it makes, so that it looks at nobody's wishes.
     is_rehearsal: bool,
+    /// Whether bronze was found older than the newest epoch when the role was taken up: an epoch that was begun is of
+    /// what is gone.
+    bronze_went_back: bool,
 }
 
 impl Refresher {
@@ -206,9 +209,12 @@ impl Refresher {
             ));
         }
         let epochs = EpochLog::new(lake.clone());
-        let newest = match epochs.newest_listed().await? {
-            Some(newest) => Some(Arc::new(brought_back::taken_up(&lake, newest).await?)),
-            None => None,
+        let (newest, bronze_went_back) = match epochs.newest_listed().await? {
+            Some(newest) => {
+                let (newest, went_back) = brought_back::taken_up(&lake, newest).await?;
+                (Some(Arc::new(newest)), went_back)
+            }
+            None => (None, false),
         };
         let next = newest.as_ref().map_or(0, |newest| newest.epoch) + 1;
         let unfinished = epochs.intent(next).await?;
@@ -222,6 +228,7 @@ impl Refresher {
         }
         let mut refresher = Self::at(lake, lease, project, config, sessions, clock, newest).await?;
         refresher.unfinished = unfinished;
+        refresher.bronze_went_back = bronze_went_back;
         Ok(refresher)
     }
 
@@ -255,6 +262,7 @@ impl Refresher {
             failing: None,
             stop: CancellationToken::new(),
             is_rehearsal: false,
+            bronze_went_back: false,
             unfinished: None,
             sessions,
             lake,
@@ -338,7 +346,7 @@ impl Refresher {
                 Err(error) if ends_the_turn(&error) => return Err(error),
                 newer => newer.ok().flatten(),
             };
-            if newer.is_some() {
+            if newer.is_some() || self.bronze_went_back {
                 self.give_up(&intent).await?;
                 return Ok(None);
             }

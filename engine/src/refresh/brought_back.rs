@@ -9,9 +9,9 @@ use crate::epoch::{Manifest, TableState};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The newest epoch as a refresher takes it up. Where bronze went back, tables count as made of nothing, so that they are
-/// made anew.
-pub(super) async fn taken_up(lake: &Lake, mut newest: Manifest) -> Result<Manifest> {
+/// An epoch as a refresher goes on from it, and whether bronze went back behind it: then its tables count as made of
+/// nothing, so that they are made anew.
+pub(super) async fn taken_up(lake: &Lake, mut newest: Manifest) -> Result<(Manifest, bool)> {
     let mut others = BTreeSet::new();
     for (name, state) in newest.tables.iter().filter(|(name, _)| name.is_bronze()) {
         if went_back(lake, state).await? {
@@ -28,13 +28,14 @@ pub(super) async fn taken_up(lake: &Lake, mut newest: Manifest) -> Result<Manife
             state.attempt.clear();
         }
     }
-    Ok(newest)
+    Ok((newest, !others.is_empty()))
 }
 
 /// Whether the log has another commit in the place of the version that an epoch shows, or none yet.
 async fn went_back(lake: &Lake, shown: &TableState) -> Result<bool> {
+    // A folder that is away is no older copy.
     let Some(table) = Table::open(lake, &shown.path, None).await? else {
-        return Ok(true);
+        return Ok(false);
     };
     if table.version() < shown.version {
         return Ok(true);

@@ -9,6 +9,7 @@ use deltalake_core::kernel::Add;
 use object_store::ObjectStoreExt;
 use sql_files::TableName;
 
+use super::brought_back;
 use super::build::{Built, transaction};
 use super::due::attempt;
 use super::{Refresher, Turn};
@@ -85,6 +86,7 @@ impl Refresher {
     ) -> Result<Built> {
         let newest = self.newest.clone().ok_or_else(nothing_before)?;
         let target = self.target(epoch).await?;
+        let (target, _) = brought_back::taken_up(&self.lake, target).await?;
         let mut next = Manifest {
             epoch: intent.epoch,
             term: self.lease.term(),

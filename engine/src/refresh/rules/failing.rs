@@ -1,19 +1,29 @@
+use std::sync::Arc;
+
 use arrow::datatypes::Schema;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, Utc};
+use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use sql_files::TableName;
 
 use super::super::Refresher;
 use super::super::build::Candidate;
+use super::super::give_up::ends_the_turn;
 use super::super::now;
 use super::outcome::{CheckOutcome, Verdict};
 use crate::epoch::Broken;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
+use crate::hidden::RULE;
+use crate::lake::Lake;
+use crate::pinned::PinnedTable;
 use crate::project::{Expect, Rule, SqlFile, quoted, statement};
 
 /// Keys that are kept of the rows that break a rule.
 const KEYS: usize = 10;
+
+/// Bytes that are kept of each of their columns.
+const LONGEST_CELL: usize = 200;
 
 /// Columns shown of a table that has no key.
 const COLUMNS_WITHOUT_KEY: usize = 3;
@@ -45,6 +55,9 @@ impl Refresher {
             let Some(check) = check else { continue };
             let (columns, rows) = failing_rows(&file.name, &expect.rule, &key);
             let keys = match rows {
+                Some(_) if expect.on_violation.keeps_out() => {
+                    self.kept_out(file, candidate, expect, &columns, now).await
+                }
                 Some(rows) => keys_of(&context, &rows, &columns, KEYS, now).await,
                 None => Ok(Vec::new()),
             };
@@ -55,12 +68,47 @@ impl Refresher {
                 key_columns: columns,
                 // A rule that cannot be evaluated for some row is broken by it.
                 keys: match keys {
-                    Err(error) if error.kind() == ErrorKind::InvalidRequest => Vec::new(),
-                    keys => keys?,
+                    Err(error) if ends_the_turn(&error) => return Err(error),
+                    keys => keys.unwrap_or_default(),
                 },
             });
         }
         Ok(broken)
+    }
+
+    /// The keys of rows that a rule keeps out of a candidate.
+    async fn kept_out(
+        &self,
+        file: &SqlFile,
+        candidate: &Candidate,
+        expect: &Expect,
+        columns: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Vec<String>>> {
+        let own = candidate.layout.schema.fields().len();
+        let (name, held, column) = match &candidate.quarantine {
+            Some(aside) => {
+                let rule = aside.layout.schema.fields().get(own);
+                let column = rule.map_or(RULE, |field| field.name());
+                (file.name.quarantine(), aside.as_ref(), column.to_owned())
+            }
+            None => (file.name.clone(), candidate, RULE.to_owned()),
+        };
+        if held.layout.schema.index_of(&column).is_err() {
+            return Ok(Vec::new());
+        }
+        let stored: Arc<dyn TableProvider> = Arc::new(PinnedTable::of_files(
+            &self.lake,
+            &Lake::table_path(&name),
+            held.layout.schema.clone(),
+            Vec::new(),
+            held.files.clone(),
+        ));
+        let (schema, table) = (name.schema().to_owned(), name.name().to_owned());
+        let context = self.sessions.context([(name, stored)])?;
+        let rule = &expect.name;
+        let rows = format!("\"{schema}\".\"{table}\" WHERE \"{column}\" = '{rule}'");
+        keys_of(&context, &rows, columns, KEYS, now).await
     }
 }
 
@@ -100,6 +148,12 @@ pub(crate) fn failing_rows(
     }
 }
 
+/// Of a table without a key it may be any text.
+fn shortened(mut cell: String) -> String {
+    cell.truncate(cell.floor_char_boundary(LONGEST_CELL));
+    cell
+}
+
 /// Some of the keys of rows, in order, as texts.
 pub(crate) async fn keys_of(
     context: &SessionContext,
@@ -123,7 +177,7 @@ pub(crate) async fn keys_of(
             .collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
             let of_row = cells.iter().map(|cells| cells.value(row).to_string());
-            keys.push(of_row.collect());
+            keys.push(of_row.map(shortened).collect());
         }
     }
     Ok(keys)

@@ -504,3 +504,25 @@ SELECT id, name, age FROM silver.people",
         "{cured:?}"
     );
 }
+
+/// A share of rows that are kept aside is too large: they are in no table that anybody reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_too_many_rows_kept_aside_are_told() {
+    let mut world = World::new().await;
+    write(
+        &world.sql("gold/all.sql"),
+        "-- @key id
+-- @expect alive: age >= 0 ON VIOLATION QUARANTINE, FAIL OVER 10%
+SELECT id, name, age FROM silver.people",
+    );
+    let mut refresher = world.refresher().await;
+    let ages: Vec<(i64, i64)> = (1..=25)
+        .map(|id| (id, if id % 8 == 0 { -1 } else { 30 }))
+        .collect();
+    world.people_aged(1, &ages).await;
+    let unbuilt = publish(&mut refresher).await;
+    let name = "gold.all".parse().expect("a name");
+    let broken = &unbuilt.unbuilt[&name].broken;
+    let told: Vec<&str> = broken[0].keys.iter().map(|key| key[0].as_str()).collect();
+    assert_eq!((told, broken[0].violations), (vec!["8", "16", "24"], 3));
+}
