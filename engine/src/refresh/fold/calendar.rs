@@ -7,11 +7,12 @@ use arrow::temporal_conversions::{date32_to_datetime, timestamp_us_to_datetime};
 
 use crate::error::Result;
 
-/// The events with NULL for days and times that no calendar shows: a source's infinity, which nothing could print.
-pub(super) fn in_calendar(events: RecordBatch) -> Result<RecordBatch> {
+/// The events with NULL for days and times that no calendar shows: a source's infinity, which nothing could print. Those
+/// of a key stay, by which rows are known.
+pub(super) fn in_calendar(events: RecordBatch, key: &[usize]) -> Result<RecordBatch> {
     let mut columns: Option<Vec<ArrayRef>> = None;
     for (index, column) in events.columns().iter().enumerate() {
-        if let Some(shown) = shown(column) {
+        if let Some(shown) = shown(column).filter(|_| !key.contains(&index)) {
             columns.get_or_insert_with(|| events.columns().to_vec())[index] = shown;
         }
     }

@@ -62,7 +62,7 @@ impl Evaluator {
                 Ok((evaluated, failed)) => {
                     for batch in evaluated {
                         let event = FoldColumns::widened(&batch, &self.columns.event)?;
-                        events.push(in_calendar(event)?);
+                        events.push(in_calendar(event, &self.columns.key)?);
                     }
                     let mut bad = Vec::new();
                     for (row, error) in failed {
