@@ -10,7 +10,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use datafusion::catalog::TableProvider;
 use datafusion::common::JoinType;
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::functions_aggregate::expr_fn::{max, min};
+use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, col, ident, lit,
 };
@@ -58,6 +58,7 @@ pub struct DeadLetters {
     pub letters: Vec<DeadLetter>,
     /// Whether there are more.
     pub more: bool,
+    bytes: usize,
 }
 
 /// What a replay of a table's dead letters came to.
@@ -153,39 +154,44 @@ pub async fn dead_letters(lake: &Lake, name: &TableName) -> Result<DeadLetters> 
     };
     let sessions = Sessions::new(chrono_tz::Tz::UTC, MOST_BYTES)?;
     let letters = sessions.context([])?.read_table(view)?;
-    let found = some_of(letters.clone()).await?;
-    if !found.more {
-        return Ok(found);
-    }
     // Of many those first that were tried least, or the others would never have their turn.
-    let least = letters
+    let attempts = letters
         .clone()
-        .aggregate(Vec::new(), vec![min(ident(ATTEMPT)).alias(ATTEMPT)])?
+        .aggregate(vec![ident(ATTEMPT)], Vec::new())?
+        .sort_by(vec![ident(ATTEMPT)])?
         .collect()
         .await?;
-    let least = least.iter().find(|batch| batch.num_rows() == 1);
-    let least = least.map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
-    some_of(letters.filter(ident(ATTEMPT).eq(lit(least.unwrap_or_default())))?).await
-}
-
-/// As many as one replay takes.
-async fn some_of(letters: DataFrame) -> Result<DeadLetters> {
-    let mut batches = letters.execute_stream().await?;
     let mut found = DeadLetters::default();
-    let mut bytes = 0;
-    while let Some(batch) = batches.next().await {
-        for letter in read(&batch?)? {
-            let size = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
-            bytes += size(&letter.key) + size(&letter.value);
-            let full = found.letters.len() >= MOST_LETTERS || bytes > MOST_BYTES;
-            if full && !found.letters.is_empty() {
-                found.more = true;
+    for attempts in &attempts {
+        for attempt in attempts.column(0).as_primitive::<Int64Type>().values() {
+            let of_attempt = letters.clone().filter(ident(ATTEMPT).eq(lit(*attempt)))?;
+            found.take(of_attempt).await?;
+            if found.more {
                 return Ok(found);
             }
-            found.letters.push(letter);
         }
     }
     Ok(found)
+}
+
+impl DeadLetters {
+    /// Takes in as many as one replay takes.
+    async fn take(&mut self, letters: DataFrame) -> Result<()> {
+        let mut batches = letters.execute_stream().await?;
+        while let Some(batch) = batches.next().await {
+            for letter in read(&batch?)? {
+                let size = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+                self.bytes += size(&letter.key) + size(&letter.value);
+                let full = self.letters.len() >= MOST_LETTERS || self.bytes > MOST_BYTES;
+                if full && !self.letters.is_empty() {
+                    self.more = true;
+                    return Ok(());
+                }
+                self.letters.push(letter);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn read(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<DeadLetter>> {
