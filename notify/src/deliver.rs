@@ -114,10 +114,11 @@ impl Courier {
         loop {
             match self.call(intent).await? {
                 Verdict::Posted => {
+                    let again = self.taken();
                     self.finish(Entry::Told).await?;
                     debug!(activities = intent.ids.len(), "posted");
                     metrics::observe_message(intent.ids.len());
-                    if self.taken() {
+                    if again {
                         info!("Slack takes messages again");
                     }
                     return Ok(Outcome::Done);
@@ -201,7 +202,7 @@ impl Courier {
 
     pub(crate) async fn finish(&mut self, entry: Entry) -> Result<()> {
         self.store(entry).await?;
-        self.unfinished = false;
+        (self.unfinished, self.failures) = (false, 0);
         Ok(())
     }
 

@@ -227,8 +227,11 @@ impl Teller {
             .unwrap_or(DateTime::<Utc>::MIN_UTC);
         self.opt_outs.refresh(&self.config);
         // The mark must be known before what rests on it.
-        if self.outbox.standing().1 != self.noted.1 {
-            self.note().await?;
+        let mark = self.outbox.standing().1;
+        if mark != self.noted.1 {
+            self.noted.1 = mark;
+            let noted = Entry::Moved(self.noted.0.clone(), mark);
+            self.courier.store(noted).await?;
         }
         let rules = Rules {
             oldest,
