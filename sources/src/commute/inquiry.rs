@@ -31,13 +31,16 @@ impl Limit {
         *known = known.max(Some(until));
     }
 
-    async fn over(&self) {
+    /// Whether it had to be waited for.
+    async fn over(&self) -> bool {
+        let mut waited = false;
         loop {
             let until = *self.0.lock();
             match until.filter(|until| *until > Instant::now()) {
                 Some(until) => tokio::time::sleep_until(until).await,
-                None => return,
+                None => return waited,
             }
+            waited = true;
         }
     }
 }
@@ -72,7 +75,10 @@ pub(super) async fn ask(
 ) -> Outcome {
     let mut failures = 0;
     loop {
-        limit.over().await;
+        if limit.over().await {
+            let first = Duration::from_millis(config.retry_ms);
+            tokio::time::sleep(first.mul_f64(rng.random_range(0.0..0.25))).await;
+        }
         match provider.measure(&question.address, question.profile).await {
             Ok(way) => {
                 return Outcome::Said(Said {
