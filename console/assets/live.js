@@ -9,6 +9,7 @@
   if (fresh.length === 0 || !window.EventSource) return;
   let last = Date.now();
   let waiting = null;
+  let isAsking = false;
 
   function isUsed(part) {
     const focused = document.activeElement;
@@ -36,7 +37,9 @@
   async function refresh() {
     waiting = null;
     last = Date.now();
-    if (document.hidden) return;
+    // What is slow to answer is asked once at a time.
+    if (document.hidden || isAsking) return;
+    isAsking = true;
     let page = null;
     try {
       page = await fetched();
@@ -44,6 +47,9 @@
       // Of a page that is being left nothing is told.
       if (!isLeft) tell(true);
       return;
+    } finally {
+      isAsking = false;
+      last = Date.now();
     }
     for (const part of document.querySelectorAll("[data-live]")) {
       const next = page.getElementById(part.id);

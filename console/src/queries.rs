@@ -91,8 +91,8 @@ async fn body(visit: &Visit) -> Result<Markup> {
         }
         (live("queries", &scrolled(caption, &table)))
         p.note { (visit.say(
-            "Cette liste se met à jour à chaque époque, ou quand la page est rechargée.",
-            "This list is brought up to date with each epoch, or when the page is loaded again.",
+            "Cette liste se met à jour toutes les cinq secondes ; de ce qu'une page redemande, elle garde le dernier.",
+            "This list is brought up to date every five seconds; of what a page asks again, it keeps the last.",
         )) }
     })
 }

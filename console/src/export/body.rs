@@ -106,15 +106,17 @@ impl Sending {
 
     /// Whether there was room for it in time.
     async fn taken(&self, piece: Piece) -> bool {
-        let until = self.until.min(Instant::now() + self.unread);
+        let now = Instant::now();
+        if now >= self.until {
+            tracing::warn!("an export was ended: it took too long to be read");
+            return false;
+        }
+        let until = self.until.min(now + self.unread);
         match timeout_at(until, self.sender.send(piece)).await {
             Ok(sent) => sent.is_ok(),
             Err(_) => {
-                let seconds = self.unread.as_secs();
-                tracing::warn!(
-                    seconds,
-                    "an export was ended: nobody read it, or too slowly"
-                );
+                let seconds = now.elapsed().as_secs();
+                tracing::warn!(seconds, "an export was ended: nobody read it");
                 false
             }
         }
