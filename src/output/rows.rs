@@ -262,11 +262,9 @@ mod tests {
     fn a_day_that_no_calendar_shows_is_not_this_programs_fault() {
         let days: ArrayRef = Arc::new(Date32Array::from(vec![2_146_033_979]));
         let rows = RecordBatch::try_from_iter([("fin", days)]).expect("a row");
-        let printed = [json_rows(&rows).map(drop), batch(&rows)];
-        for error in printed.map(|printed| printed.expect_err("a day in 5 877 000 or so")) {
-            let error = error.downcast::<engine::Error>().expect("one of ours");
-            assert_eq!(error.kind(), engine::ErrorKind::InvalidRequest);
-            assert!(error.hint_text().is_some());
-        }
+        let error = batch(&rows).expect_err("a day in 5 877 000 or so");
+        let error = error.downcast::<engine::Error>().expect("one of ours");
+        assert_eq!(error.kind(), engine::ErrorKind::InvalidRequest);
+        assert!(error.hint_text().is_some());
     }
 }
