@@ -117,7 +117,7 @@ async fn who_opts_out_or_takes_back_while_slack_refuses_is_not_told() {
     slack.script([refused.clone(), refused]);
     let opted_out = tempfile::NamedTempFile::new().expect("a file");
     let mut config = world.config(&slack);
-    config.retry_ms = 700;
+    config.retry_ms = 1500;
     config.opt_out_file = opted_out.path().display().to_string();
     let telling = world.start(config);
     world.activity(Op::Create, 10, 1, "Running").await;
@@ -141,12 +141,12 @@ async fn what_is_taken_back_while_slack_refuses_is_done_with() {
     let (world, slack) = (World::loaded().await, Slack::start());
     slack.script([Reply::Raw(503, "", "")]);
     let mut config = world.config(&slack);
-    config.retry_ms = 500;
+    config.retry_ms = 2000;
     let telling = world.start(config.clone());
     world.activity(Op::Create, 10, 1, "Running").await;
     calls(&slack, 1).await;
     world.activity(Op::Delete, 10, 1, "Running").await;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     telling.stop().await.expect("a clean stop");
     world.tell_by(config).await.expect("nothing to tell");
     assert_eq!(slack.calls().len(), 1, "{:?}", slack.texts());

@@ -300,20 +300,20 @@ async fn faults_are_tried_again_in_order_and_an_address_that_fails_is_estimated(
 async fn a_limit_by_the_minute_is_waited_for_by_all() {
     const PARALLEL: usize = 3;
     let company = Company::of_so_many(13).await;
-    company.routes.limit(5, Duration::from_millis(500));
+    company.routes.limit(5, Duration::from_secs(2));
     let config = CommuteConfig {
         parallel: PARALLEL,
-        attempts: 2,
-        retry_ms: 10,
+        attempts: 5,
+        retry_ms: 40,
         ..company.config(ProviderName::OpenRouteService)
     };
     let report = company.ask_as(&config, ORS_KEY, MeasureOptions::default());
     let report = report.await.expect("measured");
     assert!(report.stopped.is_none(), "{report:?}");
     assert_eq!((report.changed.len(), report.unanswered.len()), (13, 0));
-    // Those under way when the limit was met, at each of the two.
+    // Those under way whenever the limit is met: nobody goes on asking meanwhile.
     let refused = company.routes.refused();
-    assert!((2..=2 * PARALLEL).contains(&refused), "{refused}");
+    assert!((2..=4 * PARALLEL).contains(&refused), "{refused}");
     company.kafka.stop().await;
 }
 
