@@ -17,6 +17,7 @@ use deltalake_core::logstore::{LogStoreRef, get_actions};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::table::config::TablePropertiesExt;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use object_store::ObjectStoreExt;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -28,6 +29,7 @@ use crate::lake::Lake;
 use crate::protocols::Protocol;
 use crate::width;
 use sql_files::file::sha256;
+use tracing::warn;
 
 /// Data files are closed when they reach this size.
 const TARGET_FILE_BYTES: u64 = 64 << 20;
@@ -158,6 +160,9 @@ impl Table {
                     TOMBSTONES_KEPT.0.to_owned(),
                     Some(TOMBSTONES_KEPT.1.to_owned()),
                 ),
+                // What follows from checkpoints is reached by a few commits.
+                #[cfg(test)]
+                ("delta.checkpointInterval".to_owned(), Some("5".to_owned())),
             ])
             .await?;
         Ok(Self {
@@ -252,12 +257,6 @@ impl Table {
             .filter(|view| wanted(&view.path()))
             .map(|view| view.remove_action(true))
             .collect())
-    }
-
-    /// Of the commit that made a version; None where it is no longer in the log.
-    pub(crate) async fn fingerprint(&self, version: u64) -> Result<Option<String>> {
-        let commit = self.delta.log_store().read_commit_entry(version).await?;
-        Ok(commit.map(|commit| sha256(&String::from_utf8_lossy(&commit))))
     }
 
     /// Files that the commits after `from`, up to and with `to`, added rows with; what only moved rows is left out.
@@ -386,6 +385,7 @@ impl Table {
             .collect();
         let properties = CommitProperties::default()
             .with_max_retries(0)
+            .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false))
             .with_application_transactions(transactions);
         let operation = if change.moves_rows {
@@ -420,6 +420,18 @@ impl Table {
             })?;
         let version = committed.version();
         self.delta.state = Some(committed.snapshot());
+        let interval = self
+            .delta
+            .snapshot()?
+            .table_config()
+            .checkpoint_interval()
+            .get();
+        if (version + 1).is_multiple_of(interval)
+            && let Err(error) = self.checkpoint().await
+        {
+            // The commit is there, and the next checkpoint does for this one.
+            warn!(table = %self.path, error = %error.with_causes(), "a checkpoint was not written");
+        }
         Ok(version)
     }
 
@@ -473,6 +485,27 @@ impl StagedFiles {
         }
         Ok(self.writer.close().await?)
     }
+}
+
+/// Fingerprint of the commit that made a version of the table in directory `path`; None where the log does not hold it.
+pub(crate) async fn commit_fingerprint(
+    lake: &Lake,
+    path: &str,
+    version: u64,
+) -> Result<Option<String>> {
+    let entry = format!("{path}/_delta_log/{version:020}.json");
+    let commit = lake.read(&entry).await?;
+    Ok(commit.map(|commit| sha256(&String::from_utf8_lossy(&commit))))
+}
+
+/// The newest version of the table in directory `path`, by the names in its log.
+pub(crate) async fn newest_commit(lake: &Lake, path: &str) -> Result<Option<u64>> {
+    let entries = lake.list(&format!("{path}/_delta_log"), usize::MAX).await?;
+    let versions = entries.iter().filter_map(|entry| {
+        let version = entry.name.strip_suffix(".json")?;
+        version.parse().ok()
+    });
+    Ok(versions.max())
 }
 
 /// Delta's JSON form of a schema, which manifests carry.

@@ -251,6 +251,9 @@ fn of_a_filter(text: &str) -> Option<String> {
     }
 }
 
+/// How the kernel below a Delta table begins to tell what storage said.
+const KERNEL_STORAGE: &str = "Error interacting with object store";
+
 impl From<DeltaTableError> for Error {
     fn from(error: DeltaTableError) -> Self {
         let kind = match &error {
@@ -258,6 +261,12 @@ impl From<DeltaTableError> for Error {
                 ErrorKind::NotFound
             }
             DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => {
+                ErrorKind::Unavailable
+            }
+            // It does not hand on what storage said.
+            DeltaTableError::KernelError(kernel)
+                if kernel.to_string().starts_with(KERNEL_STORAGE) =>
+            {
                 ErrorKind::Unavailable
             }
             DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => {

@@ -9,7 +9,7 @@ use disk::power_cut::{Recorder, Recording, Survival};
 use super::abort::works;
 use super::steps::{Steps, Stop, name};
 use super::world::{Ingest, Seen, World, all, sample, whole_epoch};
-use crate::Turn;
+use crate::{Request, Turn};
 
 /// Moments tried in the gate.
 const CUTS: usize = 16;
@@ -19,17 +19,19 @@ const DEATHS: usize = 4;
 const FORGOTTEN: usize = 3;
 
 /// Syncs without which something is lost.
-const NEEDED: [&str; 14] = [
+const NEEDED: [&str; 16] = [
     "bronze directory: sync directory",
     "bronze log: sync directory",
     "epochs: sync directory",
     "lake: sync directory",
     "project texts: sync directory",
+    "staged bronze checkpoint: sync",
     "staged bronze data file: sync",
     "staged bronze log entry: sync",
     "staged format: sync",
     "staged manifest: sync",
     "staged project text: sync",
+    "staged table checkpoint: sync",
     "staged table data file: sync",
     "staged table log entry: sync",
     "table directory: sync directory",
@@ -43,8 +45,17 @@ const SELDOM: [&str; 3] = [
     "staged intent: sync",
 ];
 
-/// Nothing rests on the hint: epochs are looked for from the first one where it is torn.
-const SPARE: [&str; 1] = ["staged hint: sync"];
+/// Nothing rests on hints: epochs and checkpoints are looked for by their names where they are torn. Whoever asked and got
+/// no answer asks again.
+const SPARE: [&str; 7] = [
+    "requests: sync directory",
+    "staged answer: sync",
+    "staged bronze checkpoint hint: sync",
+    "staged hint: sync",
+    "staged request: sync",
+    "staged table checkpoint hint: sync",
+    "staged taken mark: sync",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_every_power_cut() {
@@ -180,6 +191,12 @@ async fn record(world: &World, root: &Path) -> Recording {
     if let Turn::Published(manifest) = refresher.turn().await.expect("it is given up") {
         recorder.mark(format!("epoch {}", manifest.epoch));
     }
+    world.edit(2);
+    let asked = world.request("1-1-0", &Request::Apply).await;
+    asked.expect("asked");
+    refresher.serve_requests().await.expect("applied");
+    let latest = world.reader().await.expect("a reader").latest().await;
+    recorder.mark(format!("epoch {}", latest.expect("an epoch").epoch));
     let tidied = world.tidy(&mut ingest, &mut refresher).await;
     tidied.expect("upkeep");
     recorder.recording()

@@ -357,8 +357,10 @@ pub(super) fn all() -> bool {
     variable("SPORTLAKE_CUTS").as_deref() == Some("all")
 }
 
-/// Every number below `end`, or a sample of `count` of them.
+/// Every number below `end`, or a sample of `count` of them, or of as many as are asked for.
 pub(super) fn sample(end: usize, count: usize) -> Vec<usize> {
+    let asked = variable("SPORTLAKE_CUTS").and_then(|asked| asked.parse().ok());
+    let count = asked.unwrap_or(count);
     if all() || end <= count {
         return (0..end).collect();
     }
@@ -368,6 +370,22 @@ pub(super) fn sample(end: usize, count: usize) -> Vec<usize> {
         .collect();
     numbers.dedup();
     numbers
+}
+
+/// For each name one of its places, where each is asked for.
+pub(super) fn each(names: &[String]) -> Option<Vec<usize>> {
+    if variable("SPORTLAKE_CUTS").as_deref() != Some("each") {
+        return None;
+    }
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, name) in names.iter().enumerate() {
+        places.entry(name).or_default().push(place);
+    }
+    let mut chance = Chance(seed());
+    let one = places
+        .values()
+        .map(|of_name| of_name[chance.below(of_name.len())]);
+    Some(one.collect())
 }
 
 /// Chances that come again with the same seed (Steele, Lea and Flood's SplitMix).

@@ -85,14 +85,14 @@ impl Refresher {
                 return Ok(());
             }
         };
+        // What a dead process committed and did not sync is built upon.
+        table.settle(&self.lake).await?;
         let epoch = i64::try_from(intent.epoch).unwrap_or(i64::MAX);
         let id = transaction_id(name);
         if table.transaction(&id).await? < Some(epoch) {
             self.tables.insert(name.clone(), table);
             return Ok(());
         }
-        // What a dead process committed and did not sync is built upon.
-        table.settle(&self.lake).await?;
         let published = self
             .newest
             .as_ref()

@@ -136,6 +136,8 @@ impl World {
         paths.sort();
         for path in paths.iter().rev().take(commits) {
             std::fs::remove_file(path).expect("removed");
+            let _ = std::fs::remove_file(path.with_extension("checkpoint.parquet"));
+            let _ = std::fs::remove_file(path.with_file_name("_last_checkpoint"));
             self.next_offsets.values_mut().for_each(|next| *next -= 1);
         }
         let clock = clock(&self.seconds);
@@ -201,6 +203,28 @@ impl World {
             .append(vec![batch], &offsets)
             .await
             .expect("appended");
+    }
+
+    /// What `validate` says of a table's rules, by name: outcome, violations, keys.
+    pub(super) async fn validated(
+        &self,
+        table: &str,
+    ) -> BTreeMap<String, (String, Option<u64>, Vec<String>)> {
+        let reader = Reader::new(self.lake.clone(), &ReaderConfig::default(), &self.source);
+        let reader = reader.expect("a reader");
+        let newest = reader.latest().await.expect("an epoch");
+        let tables = [table.parse().expect("a name")];
+        let told = reader.validate(&newest, &tables, 10, newest.now).await;
+        let told = told.expect("judged").results.into_iter().map(|result| {
+            let keys = result.keys.iter().map(|key| key.join(","));
+            let told = (
+                result.outcome.as_str().to_owned(),
+                result.violations,
+                keys.collect(),
+            );
+            (result.rule, told)
+        });
+        told.collect()
     }
 
     /// The rows of a query at the newest epoch, one text a row.
