@@ -225,6 +225,9 @@ pub(crate) struct Intent {
     pub(crate) project: String,
     /// Versions of the bronze tables it reads.
     pub(crate) inputs: BTreeMap<TableName, u64>,
+    /// See `TableState::commit`, of those versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) commits: BTreeMap<TableName, String>,
     /// The epoch whose definitions and data it brings back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restores: Option<u64>,

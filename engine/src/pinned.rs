@@ -144,9 +144,11 @@ impl PinnedTable {
             .collect();
         let groups = FileGroup::new(partitioned.map_err(external)?)
             .split_files(state.config().target_partitions());
+        // In the order they stand: a view's conditions come before its reader's, which may not be computable for rows
+        // that the view leaves out.
         let mut source = ParquetSource::new(self.table_schema())
             .with_pushdown_filters(true)
-            .with_reorder_filters(true);
+            .with_reorder_filters(false);
         // A file never changes once a version names it, so what it says of itself holds for every epoch.
         let runtime = state.runtime_env();
         if runtime.cache_manager.get_metadata_cache_limit() > 0 {

@@ -45,7 +45,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
-pub(crate) use self::fold::fold_statement;
+use self::brought_back::is_of_other_bronze;
+pub(crate) use self::fold::{fold_statement, kept_places};
 use self::give_up::ends_the_turn;
 use self::in_force::{Edit, InForce};
 pub(crate) use self::in_force::{differing, stored_project, stored_texts};
@@ -55,7 +56,10 @@ pub(crate) use self::rebuilds::{affected, rebuilds};
 use self::requested::Wanted;
 pub(crate) use self::rollback::nothing_before;
 pub use self::rules::CheckOutcome;
-pub(crate) use self::rules::{count_rows, count_table, failing_rows, keys_of, outcome, shown_key};
+pub(crate) use self::rules::{
+    RowByRow, count_rows, count_table, failing_rows, kept_out_rows, keys_of, outcome, rule_column,
+    shown_key,
+};
 use self::selection::Selection;
 pub use self::selection::selected;
 pub use self::standing::Standing;
@@ -171,9 +175,6 @@ pub struct Refresher {
     stop: CancellationToken,
     /// Whether nobody waits for what it makes, so that it looks at nobody's wishes.
     is_rehearsal: bool,
-    /// Whether bronze was found older than the newest epoch when the role was taken up: an epoch that was begun is of
-    /// what is gone.
-    bronze_went_back: bool,
 }
 
 impl Refresher {
@@ -209,12 +210,9 @@ impl Refresher {
             ));
         }
         let epochs = EpochLog::new(lake.clone());
-        let (newest, bronze_went_back) = match epochs.newest_listed().await? {
-            Some(newest) => {
-                let (newest, went_back) = brought_back::taken_up(&lake, newest).await?;
-                (Some(Arc::new(newest)), went_back)
-            }
-            None => (None, false),
+        let newest = match epochs.newest_listed().await? {
+            Some(newest) => Some(Arc::new(brought_back::taken_up(&lake, newest).await?)),
+            None => None,
         };
         let next = newest.as_ref().map_or(0, |newest| newest.epoch) + 1;
         let unfinished = epochs.intent(next).await?;
@@ -228,7 +226,6 @@ impl Refresher {
         }
         let mut refresher = Self::at(lake, lease, project, config, sessions, clock, newest).await?;
         refresher.unfinished = unfinished;
-        refresher.bronze_went_back = bronze_went_back;
         Ok(refresher)
     }
 
@@ -262,7 +259,6 @@ impl Refresher {
             failing: None,
             stop: CancellationToken::new(),
             is_rehearsal: false,
-            bronze_went_back: false,
             unfinished: None,
             sessions,
             lake,
@@ -346,7 +342,7 @@ impl Refresher {
                 Err(error) if ends_the_turn(&error) => return Err(error),
                 newer => newer.ok().flatten(),
             };
-            if newer.is_some() || self.bronze_went_back {
+            if newer.is_some() || is_of_other_bronze(&self.lake, &intent).await? {
                 self.give_up(&intent).await?;
                 return Ok(None);
             }
@@ -385,19 +381,30 @@ impl Refresher {
         if !self.is_due(&project, &inputs, now) {
             return Ok(Turn::Quiet);
         }
-        let intent = Intent {
-            epoch: self.newest.as_ref().map_or(0, |newest| newest.epoch) + 1,
-            term: self.lease.term(),
-            now,
-            project: project.project.fingerprint(),
-            inputs,
-            restores: None,
-            refused: self.project.refused(),
-        };
+        let intent = self.next(&project, inputs, now).await?;
         self.lease.verify()?;
         let intent = self.epochs.declare(intent).await?;
         self.unfinished = Some(intent.clone());
         self.finish(intent, &project, edit, started).await
+    }
+
+    /// What the next epoch is computed from.
+    async fn next(
+        &self,
+        project: &CheckedProject,
+        inputs: BTreeMap<TableName, u64>,
+        now: DateTime<Utc>,
+    ) -> Result<Intent> {
+        Ok(Intent {
+            epoch: self.newest.as_ref().map_or(0, |newest| newest.epoch) + 1,
+            term: self.lease.term(),
+            now,
+            project: project.project.fingerprint(),
+            commits: brought_back::fingerprints(&self.lake, &inputs).await?,
+            inputs,
+            restores: None,
+            refused: self.project.refused(),
+        })
     }
 
     /// Makes an epoch that was declared, and publishes it.

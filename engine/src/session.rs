@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -36,6 +37,13 @@ use crate::reader::{ReaderConfig, TableInfo};
 
 /// Sorts of one statement that may run at once, in each of its threads.
 const SORTS: usize = 8;
+/// Looks for memory that is left, and the time between two.
+const LOOKS: usize = 100;
+const LOOK: Duration = Duration::from_millis(10);
+/// Where memory is short: what it is to have for each row of a batch, with what sorts, exchanges and merges hold of one
+/// at once, and the rows of a batch at least.
+const SORTED_ROW_BYTES: usize = 128 << 10;
+const SORTED_ROWS: usize = 64;
 /// What a sort keeps to merge what it spilled, at most.
 const MERGE_BYTES: usize = 10 << 20;
 
@@ -168,6 +176,37 @@ impl Sessions {
         Self {
             state: Arc::new(state),
             ..self.clone()
+        }
+    }
+
+    /// The same sessions, whose joins sort both sides and spill: a hash join holds one of them in memory. A few small
+    /// batches at once, so that little memory is enough.
+    pub(crate) fn sorting_joins(&self) -> Self {
+        let config = self.state.config().clone();
+        let rows = config
+            .batch_size()
+            .min(self.memory.least() / SORTED_ROW_BYTES)
+            .max(SORTED_ROWS);
+        // With one partition all joins are by hash.
+        let mut config = config.with_target_partitions(2).with_batch_size(rows);
+        config.options_mut().optimizer.prefer_hash_join = false;
+        let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
+            .with_config(config)
+            .build();
+        Self {
+            state: Arc::new(state),
+            ..self.clone()
+        }
+    }
+
+    /// Waits, for a moment at most, until queries that were given up have left their memory.
+    pub(crate) async fn until_free(&self) {
+        let pool = self.state.runtime_env().memory_pool.clone();
+        for _ in 0..LOOKS {
+            if pool.reserved() == 0 {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -14,7 +14,8 @@ use crate::masked::masked;
 use crate::nearest;
 use crate::project::{Expect, OnViolation, SqlFile};
 use crate::reader::{Reader, TableInfo};
-use crate::refresh::{CheckOutcome, count_rows, count_table, outcome, stored_project};
+use crate::refresh::{CheckOutcome, RowByRow, count_rows, count_table, outcome, stored_project};
+use crate::session::Sessions;
 
 /// What every rule says of an epoch.
 #[derive(Debug, Clone, Serialize)]
@@ -105,6 +106,7 @@ impl Reader {
             }
             if let Some(state) = manifest.tables.get(&file.name) {
                 let table = Validated {
+                    sessions: self.sessions(),
                     context: session.context(),
                     tables: session.tables(),
                     file,
@@ -124,6 +126,7 @@ impl Reader {
 }
 
 struct Validated<'a> {
+    sessions: &'a Sessions,
     context: &'a SessionContext,
     tables: &'a [TableInfo],
     file: &'a SqlFile,
@@ -136,14 +139,27 @@ impl Validated<'_> {
     async fn judge(&self, results: &mut Vec<RuleResult>) -> Result<()> {
         let expects = &self.file.directives.expects;
         let kept_out = self.state.kept_out();
-        let about_rows: Vec<&Expect> = expects.iter().filter(|e| e.is_about_rows()).collect();
+        let held_back =
+            |expect: &Expect| held_back(self.file, expect, &self.state.broken, self.keys);
+        let is_judged = |e: &&Expect| e.is_about_rows() && held_back(e).is_none();
+        let about_rows: Vec<&Expect> = expects.iter().filter(is_judged).collect();
         let (seen, counts) = self.count(&about_rows).await?;
         let rows = seen + kept_out;
         let mut counts = counts.into_iter();
         for expect in expects {
-            let violations = match expect.is_about_rows() {
-                true => counts.next().unwrap_or(Ok(0)),
-                false => told(count_table(self.context, self.file, expect, self.now).await)?,
+            if let Some(held_back) = held_back(expect) {
+                results.push(held_back);
+                continue;
+            }
+            let judged = match expect.is_about_rows() {
+                true => counts.next().unwrap_or_else(|| counted(0)),
+                false => {
+                    let count = count_table(self.context, self.file, expect, self.now).await;
+                    told(count)?.map(|violations| Judged {
+                        violations,
+                        keys: None,
+                    })
+                }
             };
             let mut result = RuleResult {
                 table: self.file.name.clone(),
@@ -157,20 +173,22 @@ impl Validated<'_> {
                 key_columns: Vec::new(),
                 keys: Vec::new(),
             };
-            match violations {
-                Ok(violations) => {
+            match judged {
+                Ok(judged) => {
                     let state = self.state.rules.get(&expect.name);
-                    let violations = violations + state.map_or(0, |rule| rule.kept_out);
+                    let violations = judged.violations + state.map_or(0, |rule| rule.kept_out);
                     result.violations = Some(violations);
                     result.outcome = outcome(expect, violations, rows);
-                    if violations > 0 {
-                        (result.key_columns, result.keys) = self.failing(expect).await?;
-                    }
+                    let met = judged.keys.filter(|_| !expect.on_violation.keeps_out());
+                    (result.key_columns, result.keys) = match met {
+                        _ if violations == 0 => (Vec::new(), Vec::new()),
+                        Some(met) => met,
+                        None => self.failing(expect).await?,
+                    };
                 }
                 Err(message) => result.message = Some(message),
             }
-            let held_back = held_back(self.file, expect, &self.state.broken, self.keys);
-            results.push(held_back.unwrap_or(result));
+            results.push(result);
         }
         // What stands beside the rules: rows that the query itself cannot be computed for.
         let beside = self.state.rules.iter();
@@ -198,31 +216,66 @@ impl Validated<'_> {
         Ok(())
     }
 
-    /// Rows that readers see, and how many of them break each rule or why that cannot be told.
-    async fn count(&self, expects: &[&Expect]) -> Result<(u64, Vec<Result<u64, String>>)> {
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    /// Rows that readers see, and what each rule says of them or why that cannot be told.
+    async fn count(&self, expects: &[&Expect]) -> Result<(u64, Vec<Result<Judged, String>>)> {
         match count_rows(self.context, self.file, expects, self.now).await {
-            Ok((rows, counts)) => Ok((
-                count(rows),
-                counts.into_iter().map(|number| Ok(count(number))).collect(),
-            )),
-            Err(error) if error.kind() == ErrorKind::InvalidRequest => {
+            Ok((rows, counts)) => Ok((number(rows), counts.into_iter().map(counted).collect())),
+            Err(error) if error.kind() != ErrorKind::InvalidRequest => Err(error),
+            Err(_) if self.file.directives.cdc.is_some() => self.row_by_row(expects).await,
+            Err(_) => {
                 let (rows, _) = count_rows(self.context, self.file, &[], self.now).await?;
                 let mut each = Vec::with_capacity(expects.len());
                 for expect in expects {
                     let one = count_rows(self.context, self.file, &[expect], self.now).await;
-                    let one = one.map(|(_, counts)| count(counts.into_iter().sum()));
-                    each.push(told(one)?);
+                    let one = told(one.map(|(_, counts)| counts.into_iter().sum()))?;
+                    each.push(one.and_then(counted));
                 }
-                Ok((count(rows), each))
+                Ok((number(rows), each))
             }
-            Err(error) => Err(error),
         }
+    }
+
+    /// The same of a `@cdc` table, where a row that a rule cannot be evaluated on breaks it.
+    async fn row_by_row(&self, expects: &[&Expect]) -> Result<(u64, Vec<Result<Judged, String>>)> {
+        let key = self.key();
+        let rows = RowByRow {
+            sessions: self.sessions,
+            file: self.file,
+            key: &key,
+            keys: self.keys,
+            now: self.now,
+        };
+        let judged = rows.judge(self.context, expects).await?;
+        let rules = judged.rules.into_iter().map(|rule| {
+            Ok(Judged {
+                violations: number(rule.violations),
+                keys: Some((key.clone(), rule.keys)),
+            })
+        });
+        Ok((number(judged.rows), rules.collect()))
     }
 }
 
+/// What a rule says of the rows that readers see.
+struct Judged {
+    violations: u64,
+    /// Columns and values of keys that break it, where they were met on the way.
+    keys: Option<(Vec<String>, Vec<Vec<String>>)>,
+}
+
+fn counted(violations: i64) -> Result<Judged, String> {
+    Ok(Judged {
+        violations: number(violations),
+        keys: None,
+    })
+}
+
+fn number(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
 /// A rule that cannot be evaluated is a result too; anything else that goes wrong is not.
-fn told(counted: Result<u64>) -> Result<Result<u64, String>> {
+fn told<T>(counted: Result<T>) -> Result<Result<T, String>> {
     match counted {
         Ok(count) => Ok(Ok(count)),
         Err(error) if error.kind() == ErrorKind::InvalidRequest => Ok(Err(format!(

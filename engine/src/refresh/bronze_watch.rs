@@ -51,15 +51,6 @@ impl BronzeWatch {
             .collect()
     }
 
-    /// Fingerprint of the commit that made a version; None where it is no longer kept.
-    pub(super) async fn fingerprint(
-        &mut self,
-        name: &TableName,
-        version: u64,
-    ) -> Result<Option<String>> {
-        self.table(name).await?.fingerprint(version).await
-    }
-
     /// Files that the versions after `from`, up to and with `to`, brought; None where they are no longer kept.
     pub(super) async fn files_added(
         &mut self,

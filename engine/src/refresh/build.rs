@@ -80,7 +80,8 @@ impl Refresher {
         };
         next.tables.retain(|name, _| is_served(project, name));
         for (name, version) in &intent.inputs {
-            self.pin_bronze(&mut next, name, *version).await?;
+            let commit = intent.commits.get(name);
+            pin_bronze(&mut next, name, *version, commit);
         }
         let mut watch = self.watch(intent);
         let mut rebuilt = Vec::new();
@@ -138,28 +139,6 @@ impl Refresher {
             manifest: (!same).then_some(next),
             rebuilt,
         })
-    }
-
-    async fn pin_bronze(
-        &mut self,
-        next: &mut Manifest,
-        name: &TableName,
-        version: u64,
-    ) -> Result<()> {
-        let last = next.tables.get(name);
-        let last = last.filter(|last| last.version == version);
-        let since = last.map_or(next.epoch, |last| last.since);
-        let commit = match last.and_then(|last| last.commit.clone()) {
-            Some(commit) => Some(commit),
-            None => self.bronze.fingerprint(name, version).await?,
-        };
-        let path = Lake::table_path(name);
-        let state = TableState {
-            commit,
-            ..TableState::new(path, version, bronze::schema(), since)
-        };
-        next.tables.insert(name.clone(), state);
-        Ok(())
     }
 
     /// Brings one table of the next epoch up to date, or leaves it as it is. The checks made on the way.
@@ -520,6 +499,19 @@ fn next_state(
         fold: candidate.fold,
         ..TableState::new(Lake::table_path(&file.name), version, schema, since)
     }
+}
+
+/// Puts the version of a bronze table that an epoch reads into it.
+fn pin_bronze(next: &mut Manifest, name: &TableName, version: u64, commit: Option<&String>) {
+    let last = next.tables.get(name);
+    let last = last.filter(|last| last.version == version);
+    let since = last.map_or(next.epoch, |last| last.since);
+    let known = last.and_then(|last| last.commit.clone());
+    let state = TableState {
+        commit: known.or_else(|| commit.cloned()),
+        ..TableState::new(Lake::table_path(name), version, bronze::schema(), since)
+    };
+    next.tables.insert(name.clone(), state);
 }
 
 fn work(change: &Change, started: Instant) -> Work {

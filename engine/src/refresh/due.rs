@@ -77,6 +77,9 @@ impl Refresher {
         if self.selection.is_some() {
             return true;
         }
+        if unbuilt.attempt.strip_suffix(MAY_PASS) == Some(attempt) {
+            return self.is_retried(file, now);
+        }
         !self.is_resting(file, now)
             && (unbuilt.attempt != attempt || (reads_clock && self.is_old_attempt(&file.name, now)))
     }

@@ -29,6 +29,7 @@ use tracing::info;
 
 use self::columns::FoldColumns;
 use self::events::{Events, Folding};
+pub(crate) use self::kept::kept_places;
 use self::keys::Place;
 use self::spill::Buckets;
 use self::statement::FoldStatements;

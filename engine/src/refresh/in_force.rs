@@ -344,6 +344,8 @@ impl InForce {
             };
             self.stand(lake, rolled_back).await?;
         }
+        // What was said of the texts on disk was said beside another project.
+        self.forget();
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use sql_files::TableName;
 
-use super::progress::{PAUSE, Progress};
+use super::progress::{PAUSE, Progress, Step};
 use crate::error::Result;
 
 /// Rows that a scan read and put aside at once, as the reader of Parquet counts them.
@@ -37,7 +37,7 @@ impl Reading {
         }
         Ok(Self {
             scans,
-            progress: Progress::new(table, "rows", rows),
+            progress: Progress::new(table, Step::ReadRows, rows),
         })
     }
 

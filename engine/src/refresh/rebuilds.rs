@@ -4,6 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sql_files::TableName;
 
+use super::give_up::ends_the_turn;
 use crate::epoch::Manifest;
 use crate::error::Result;
 use crate::project::{CheckedProject, SqlFile};
@@ -94,7 +95,16 @@ pub(crate) async fn rebuilds(
             .iter()
             .filter_map(|input| newest.tables.get(input))
         {
-            for data in snapshots.files(&state.path, state.version).await?.iter() {
+            let files = match snapshots.files(&state.path, state.version).await {
+                Ok(files) => files,
+                Err(error) if ends_the_turn(&error) => return Err(error),
+                // Whoever makes the table finds the same and holds it.
+                Err(_) => {
+                    rebuild.rows = None;
+                    continue;
+                }
+            };
+            for data in files.iter() {
                 rebuild.bytes += data.bytes;
                 rebuild.rows = rebuild.rows.zip(data.rows).map(|(sum, rows)| sum + rows);
             }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{ProjectConfig, RefreshConfig, Refresher};
@@ -57,6 +58,7 @@ impl Refresher {
             now,
             project: project.project.fingerprint(),
             inputs,
+            commits: BTreeMap::new(),
             restores: None,
             refused: None,
         };

@@ -66,6 +66,7 @@ impl Refresher {
             now: (self.clock)(),
             project: target.project.clone(),
             inputs: BTreeMap::new(),
+            commits: BTreeMap::new(),
             restores: Some(target.epoch),
             refused: on_disk.filter(|on_disk| *on_disk != target.project),
         };
@@ -86,7 +87,7 @@ impl Refresher {
     ) -> Result<Built> {
         let newest = self.newest.clone().ok_or_else(nothing_before)?;
         let target = self.target(epoch).await?;
-        let (target, _) = brought_back::taken_up(&self.lake, target).await?;
+        let target = brought_back::taken_up(&self.lake, target).await?;
         let mut next = Manifest {
             epoch: intent.epoch,
             term: self.lease.term(),

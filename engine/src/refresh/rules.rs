@@ -11,11 +11,11 @@ mod tally;
 
 use chrono::{DateTime, Utc};
 
-pub(crate) use self::failing::{failing_rows, keys_of, shown_key};
+pub(crate) use self::failing::{failing_rows, kept_out_rows, keys_of, rule_column, shown_key};
 pub use self::outcome::CheckOutcome;
 pub(crate) use self::outcome::outcome;
 pub(super) use self::outcome::{Check, Verdict};
-pub(crate) use self::rows::count as count_rows;
+pub(crate) use self::rows::{RowByRow, count as count_rows};
 pub(crate) use self::table::count as count_table;
 pub(super) use self::tally::Tally;
 use super::Refresher;

@@ -213,22 +213,15 @@ fn clock(seconds: &Arc<AtomicI64>) -> Clock {
 
 impl Refresher {
     /// Declares the next epoch of the project on disk and commits its tables, as a process that dies before the manifest.
-    pub(crate) async fn leave_unfinished(&mut self) -> Result<()> {
+    /// What it would have published.
+    pub(crate) async fn leave_unfinished(&mut self) -> Result<Option<Manifest>> {
         self.take_edit().await?;
         let project = self.project.current().expect("a project");
-        let intent = Intent {
-            epoch: self.newest.as_ref().map_or(0, |newest| newest.epoch) + 1,
-            term: self.lease.term(),
-            now: (self.clock)(),
-            project: project.project.fingerprint(),
-            inputs: self.bronze.versions().await?,
-            restores: None,
-            refused: None,
-        };
+        let inputs = self.bronze.versions().await?;
+        let intent = self.next(&project, inputs, (self.clock)()).await?;
         let intent = self.epochs.declare(intent).await?;
         self.unfinished = Some(intent.clone());
-        self.build(&intent, &project).await?;
-        Ok(())
+        Ok(self.build(&intent, &project).await?.manifest)
     }
 }
 
@@ -384,22 +377,7 @@ async fn an_interrupted_epoch_is_finished_from_its_intent() {
     world.events(&[(2, "c", BOB)]).await;
 
     // Every table of the next epoch is committed, and the process dies before the manifest.
-    let project = refresher.project.current().expect("a project");
-    let intent = Intent {
-        epoch: 2,
-        term: refresher.lease.term(),
-        now: (refresher.clock)(),
-        project: project.project.fingerprint(),
-        inputs: refresher.bronze.versions().await.expect("versions"),
-        restores: None,
-        refused: None,
-    };
-    refresher
-        .epochs
-        .declare(intent.clone())
-        .await
-        .expect("declared");
-    refresher.build(&intent, &project).await.expect("built");
+    let begun = refresher.leave_unfinished().await.expect("built");
     drop(refresher);
     assert_eq!(
         world.people().await,
@@ -414,7 +392,7 @@ async fn an_interrupted_epoch_is_finished_from_its_intent() {
     let Turn::Published(resumed) = refresher.turn().await.expect("a turn") else {
         panic!("nothing published");
     };
-    assert_eq!((resumed.epoch, resumed.now), (2, intent.now));
+    assert_eq!((resumed.epoch, resumed.now), (2, begun.expect("news").now));
     assert_eq!(
         world.people().await,
         ["1,Anne,30", "2,Bob,40"],

@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 use sql_files::TableName;
+use tracing::info;
 
 use super::build::Candidate;
 use super::digest::RowsDigest;
@@ -16,11 +18,12 @@ use super::within::apart;
 use super::{Refresher, now};
 use crate::delta::{Change, DataFile, StagedFiles, TableLayout};
 use crate::epoch::{Intent, Manifest, TableState};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::lake::Lake;
 use crate::pinned::PinnedTable;
 use crate::project::{self, SqlFile};
 use crate::quarantine;
+use crate::session::Sessions;
 use crate::width::BATCH_ROWS;
 
 impl Refresher {
@@ -74,8 +77,39 @@ impl Refresher {
         batch_rows: usize,
         only_judge: bool,
     ) -> Result<Candidate> {
+        let sessions = self.sessions.of_batches(batch_rows);
+        let rows = Rows {
+            next,
+            intent,
+            file,
+            schema,
+            only_judge,
+        };
+        match self.computed(&rows, plan.clone(), &sessions).await {
+            Err(error) if error.kind() == ErrorKind::ResourceExhausted && joins(&plan)? => {
+                info!(table = %file.name, "memory or disk is short: its joins are made once more, by sorting");
+                self.sessions.until_free().await;
+                self.computed(&rows, plan, &sessions.sorting_joins()).await
+            }
+            computed => computed,
+        }
+    }
+
+    async fn computed(
+        &mut self,
+        rows: &Rows<'_>,
+        plan: LogicalPlan,
+        sessions: &Sessions,
+    ) -> Result<Candidate> {
+        let Rows {
+            next,
+            intent,
+            file,
+            schema,
+            only_judge,
+        } = *rows;
         let (plan, mut judged) = self.judging(file, plan, schema, intent.now).await?;
-        let context = self.sessions.of_batches(batch_rows).context([])?;
+        let context = sessions.context([])?;
         let physical = context.state().create_physical_plan(&plan).await?;
         let mut reading = Reading::new(&file.name, &physical)?;
         let mut stream = apart(execute_stream(physical, context.task_ctx())?);
@@ -209,6 +243,25 @@ impl Refresher {
             read => Ok(read.unwrap_or(false)),
         }
     }
+}
+
+/// What the rows of a table are made for.
+struct Rows<'a> {
+    next: &'a Manifest,
+    intent: &'a Intent,
+    file: &'a SqlFile,
+    schema: &'a SchemaRef,
+    only_judge: bool,
+}
+
+/// Whether a plan, or a subquery in it, joins.
+fn joins(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::Join(_) | LogicalPlan::Subquery(_));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }
 
 /// A table being written anew beside its last version.

@@ -5,7 +5,7 @@ use super::Validated;
 use crate::error::Result;
 use crate::project::{Expect, Rule};
 use crate::reader::TableInfo;
-use crate::refresh::{failing_rows, keys_of, shown_key};
+use crate::refresh::{failing_rows, kept_out_rows, keys_of, rule_column, shown_key};
 
 impl Validated<'_> {
     /// The key's columns, and some of the keys whose rows break the rule.
@@ -35,7 +35,7 @@ impl Validated<'_> {
         }
     }
 
-    fn key(&self) -> Vec<String> {
+    pub(super) fn key(&self) -> Vec<String> {
         match self.columns(&self.file.name) {
             Some(schema) => shown_key(self.state.key.clone(), schema),
             None => self.state.key.clone(),
@@ -45,12 +45,9 @@ impl Validated<'_> {
     /// The rows that a rule keeps aside, where they stand and by the column that names it.
     fn kept_aside(&self, rule: &str) -> Option<String> {
         let name = self.file.name.quarantine();
-        let own = self.columns(&self.file.name)?.fields().len();
-        let column = self.columns(&name)?.fields().get(own)?.name().clone();
-        let (schema, name) = (name.schema(), name.name());
-        Some(format!(
-            "\"{schema}\".\"{name}\" WHERE \"{column}\" = '{rule}'"
-        ))
+        let own = self.columns(&self.file.name)?;
+        let column = rule_column(own, self.columns(&name)?)?;
+        Some(kept_out_rows(&name, column, rule))
     }
 
     /// A table's columns as readers see them.

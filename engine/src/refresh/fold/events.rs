@@ -22,7 +22,7 @@ use crate::pinned::PinnedTable;
 use crate::project::SqlFile;
 use crate::refresh::Refresher;
 use crate::refresh::due::Versions;
-use crate::refresh::progress::Progress;
+use crate::refresh::progress::{Progress, Step};
 use crate::session::{bronze_view, one_partition};
 
 /// Messages that are worth a worker of their own.
@@ -78,7 +78,7 @@ impl Refresher {
             return Ok(());
         };
         let messages = events.messages();
-        let progress = Progress::new(&folding.file.name, "messages", messages);
+        let progress = Progress::new(&folding.file.name, Step::ReadMessages, messages);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers =
             usize::try_from(messages / MESSAGES_A_WORKER + 1).map_or(cores, |n| n.min(cores));

@@ -92,6 +92,18 @@ impl Kept {
     }
 }
 
+/// The places of the events that give a row what its own left out, as they are written beside it, and the fields of
+/// each.
+///
+/// # Errors
+/// `Corrupt` for what no fold wrote.
+pub(crate) fn kept_places(json: &str) -> Result<Vec<(Vec<Option<i64>>, Vec<String>)>> {
+    let taken = Kept::parse(json)?.from.into_iter();
+    Ok(taken
+        .map(|taken| (taken.place, taken.fields.into_iter().collect()))
+        .collect())
+}
+
 /// The last word among the events of a key, and where what it does not tell is taken from.
 pub(super) fn resolve(
     mut tellings: Vec<Telling>,

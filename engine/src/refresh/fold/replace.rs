@@ -25,6 +25,7 @@ use crate::lake::Lake;
 use crate::pinned::PinnedTable;
 use crate::refresh::Refresher;
 use crate::refresh::build::Candidate;
+use crate::refresh::progress::{Progress, Step};
 
 /// Files below this size are small; many of them are merged with the next change.
 const SMALL_FILE_BYTES: u64 = 8 << 20;
@@ -136,12 +137,15 @@ impl Refresher {
                 }
             }
         }
-        let mut rows = self
+        let (mut rows, count) = self
             .fold_divided(folding, buckets.finish()?, verdicts)
             .await?;
+        let mut progress = Progress::new(name, Step::WriteRows, count);
         let mut staged = self.writer_of(name, &layout).await?.stage(&layout);
         while let Some(batch) = rows.next().await {
-            staged.write(&batch?).await?;
+            let batch = batch?;
+            staged.write(&batch).await?;
+            progress.add(batch.num_rows() as u64);
         }
         let adds = staged.finish().await?;
         let change = self.change(folding, &layout, adds, |_| true).await?;

@@ -26,6 +26,7 @@ use super::winners::{Key, Winners};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hidden::KEPT;
 use crate::refresh::Refresher;
+use crate::refresh::progress::{Progress, Step};
 use crate::width::{bytes_of, rows_of};
 
 /// Files that events are divided among, hence how much larger than memory a fold may be.
@@ -73,6 +74,7 @@ pub(super) struct Buckets {
     files: Vec<SpillWriter>,
     pending: Vec<RecordBatch>,
     pending_bytes: usize,
+    events: u64,
     emptied: Option<Place>,
 }
 
@@ -89,6 +91,7 @@ impl Buckets {
             files,
             pending: Vec::new(),
             pending_bytes: 0,
+            events: 0,
             emptied: None,
         })
     }
@@ -118,6 +121,7 @@ impl Buckets {
         self.pending_bytes = 0;
         let schema = &self.reader.columns().event;
         let events = concat_batches(schema, &pending)?;
+        self.events += events.num_rows() as u64;
         drop(pending);
         let keys = self.reader.read(&events)?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); BUCKETS];
@@ -155,6 +159,7 @@ impl Buckets {
         Ok(Divided {
             spills: self.spills,
             files,
+            events: self.events,
             emptied: self.emptied,
         })
     }
@@ -164,17 +169,18 @@ impl Buckets {
 pub(super) struct Divided {
     spills: Arc<SpillManager>,
     files: Vec<Arc<dyn SpillFile>>,
+    events: u64,
     emptied: Option<Place>,
 }
 
 impl Refresher {
-    /// Folds divided events file by file; the table's rows in the order of the key.
+    /// Folds divided events file by file; the table's rows in the order of the key, and how many they are.
     pub(super) async fn fold_divided(
         &self,
         folding: &Folding<'_>,
         divided: Divided,
         verdicts: &Verdicts,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<(SendableRecordBatchStream, u64)> {
         let stored = &folding.columns.stored;
         let runtime = self.sessions.context([])?.runtime_env();
         let metrics = ExecutionPlanMetricsSet::new();
@@ -188,8 +194,11 @@ impl Refresher {
         let Divided {
             spills,
             files,
+            events,
             emptied,
         } = divided;
+        let mut progress = Progress::new(&folding.file.name, Step::FoldEvents, events);
+        let mut count = 0;
         for file in files {
             let mut winners = Winners::new(folding.columns.clone())?;
             if let Some(emptied) = &emptied {
@@ -197,7 +206,9 @@ impl Refresher {
             }
             let mut events = spills.read_spill_as_stream(file.clone(), None)?;
             while let Some(batch) = events.next().await {
-                winners.push(&batch?)?;
+                let batch = batch?;
+                winners.push(&batch)?;
+                progress.add(batch.num_rows() as u64);
             }
             winners.drop_emptied();
             let tellings = tellings(&spills, &file, &winners).await?;
@@ -206,6 +217,7 @@ impl Refresher {
             let mut run = SpillWriter::new(&runs, "rows of a fold")?;
             for rows in winners.rows() {
                 let rows = verdicts.judge(&rows?).await?;
+                count += rows.num_rows() as u64;
                 let of_row = bytes_of(&rows) / rows.num_rows().max(1);
                 widest = widest.max(of_row);
                 let run_rows = (RUN_BYTES / of_row.max(1)).clamp(1, RUN_ROWS);
@@ -218,7 +230,7 @@ impl Refresher {
             }
         }
         if sorted.is_empty() {
-            return Ok(Box::pin(EmptyRecordBatchStream::new(stored.clone())));
+            return Ok((Box::pin(EmptyRecordBatchStream::new(stored.clone())), 0));
         }
         let order = folding.columns.key.iter().map(|index| {
             let name = stored.field(*index).name();
@@ -235,7 +247,7 @@ impl Refresher {
             .with_metrics(BaselineMetrics::new(&metrics, 0))
             .with_batch_size(rows_of(widest as u64))
             .with_reservation(MemoryConsumer::new("fold").register(&pool));
-        Ok(merge.build()?)
+        Ok((merge.build()?, count))
     }
 
     async fn complete_divided(

@@ -12,8 +12,9 @@ use super::super::build::Candidate;
 use super::super::give_up::ends_the_turn;
 use super::super::now;
 use super::outcome::{CheckOutcome, Verdict};
+use super::rows::RowByRow;
 use crate::epoch::Broken;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::hidden::RULE;
 use crate::lake::Lake;
 use crate::pinned::PinnedTable;
@@ -58,7 +59,21 @@ impl Refresher {
                 Some(_) if expect.on_violation.keeps_out() => {
                     self.kept_out(file, candidate, expect, &columns, now).await
                 }
-                Some(rows) => keys_of(&context, &rows, &columns, KEYS, now).await,
+                Some(rows) => match keys_of(&context, &rows, &columns, KEYS, now).await {
+                    // A rule that cannot be evaluated for some row is broken by it.
+                    Err(error) if error.kind() == ErrorKind::InvalidRequest => {
+                        let rows = RowByRow {
+                            sessions: &self.sessions,
+                            file,
+                            key: &columns,
+                            keys: KEYS,
+                            now,
+                        };
+                        let judged = rows.judge(&context, &[expect]).await;
+                        judged.map(|judged| judged.rules.into_iter().flat_map(|r| r.keys).collect())
+                    }
+                    keys => keys,
+                },
                 None => Ok(Vec::new()),
             };
             broken.push(Broken {
@@ -66,7 +81,6 @@ impl Refresher {
                 violations: check.violations.unwrap_or_default(),
                 rows: check.rows.unwrap_or_default(),
                 key_columns: columns,
-                // A rule that cannot be evaluated for some row is broken by it.
                 keys: match keys {
                     Err(error) if ends_the_turn(&error) => return Err(error),
                     keys => keys.unwrap_or_default(),
@@ -85,18 +99,21 @@ impl Refresher {
         columns: &[String],
         now: DateTime<Utc>,
     ) -> Result<Vec<Vec<String>>> {
-        let own = candidate.layout.schema.fields().len();
+        let own = &candidate.layout.schema;
         let (name, held, column) = match &candidate.quarantine {
             Some(aside) => {
-                let rule = aside.layout.schema.fields().get(own);
-                let column = rule.map_or(RULE, |field| field.name());
-                (file.name.quarantine(), aside.as_ref(), column.to_owned())
+                let column = rule_column(own, &aside.layout.schema);
+                (file.name.quarantine(), aside.as_ref(), column)
             }
-            None => (file.name.clone(), candidate, RULE.to_owned()),
+            None => {
+                let hidden = own.field_with_name(RULE).ok();
+                (file.name.clone(), candidate, hidden.map(|_| RULE))
+            }
         };
-        if held.layout.schema.index_of(&column).is_err() {
+        let Some(column) = column else {
             return Ok(Vec::new());
-        }
+        };
+        let rows = kept_out_rows(&name, column, &expect.name);
         let stored: Arc<dyn TableProvider> = Arc::new(PinnedTable::of_files(
             &self.lake,
             &Lake::table_path(&name),
@@ -104,10 +121,7 @@ impl Refresher {
             Vec::new(),
             held.files.clone(),
         ));
-        let (schema, table) = (name.schema().to_owned(), name.name().to_owned());
         let context = self.sessions.context([(name, stored)])?;
-        let rule = &expect.name;
-        let rows = format!("\"{schema}\".\"{table}\" WHERE \"{column}\" = '{rule}'");
         keys_of(&context, &rows, columns, KEYS, now).await
     }
 }
@@ -123,6 +137,18 @@ pub(crate) fn shown_key(key: Vec<String>, schema: &Schema) -> Vec<String> {
         .take(COLUMNS_WITHOUT_KEY)
         .map(|field| field.name().clone())
         .collect()
+}
+
+/// The column that names the rule of a row that is kept aside: the first behind the table's own.
+pub(crate) fn rule_column<'a>(own: &Schema, aside: &'a Schema) -> Option<&'a str> {
+    let column = aside.fields().get(own.fields().len())?;
+    Some(column.name())
+}
+
+/// The rows that a rule keeps out of a table, where they stand, as a FROM clause and what follows it.
+pub(crate) fn kept_out_rows(stored: &TableName, column: &str, rule: &str) -> String {
+    let (schema, name) = (stored.schema(), stored.name());
+    format!("\"{schema}\".\"{name}\" WHERE \"{column}\" = '{rule}'")
 }
 
 /// The columns that tell what breaks a rule, and the rows that do, as a FROM clause and what follows it; none for a rule

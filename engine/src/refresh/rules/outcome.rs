@@ -138,6 +138,10 @@ impl Verdict {
             failure: Some(match error.kind() {
                 // It tells of a setting and of no value.
                 ErrorKind::DeadlineExceeded => error.to_string(),
+                ErrorKind::ResourceExhausted => format!(
+                    "it needs more than refresh.memory_limit_bytes allows, or the disk is full: {}",
+                    masked(&error.with_causes())
+                ),
                 _ => masked(&error.with_causes()),
             }),
             ..Self::default()

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use super::super::Refresher;
 use super::super::build::Candidate;
 use super::super::now;
+use super::failing::{failing_rows, keys_of};
 use super::tally::Tally;
 use crate::delta::{DataFile, TableLayout};
 use crate::epoch::TableState;
@@ -20,7 +21,7 @@ use crate::hidden::{DELETED, RULE};
 use crate::lake::Lake;
 use crate::pinned::PinnedTable;
 use crate::project::{Expect, Rule, SqlFile, statement};
-use crate::session::public_view;
+use crate::session::{Sessions, public_view};
 
 impl Refresher {
     /// What the row rules count over a candidate, starting from what is known of the last version.
@@ -85,9 +86,18 @@ impl Refresher {
                 }
             }
             Err(error) if error.kind() == ErrorKind::InvalidRequest => {
-                tally = self
-                    .count_row_by_row(&context, file, &watching, now)
-                    .await?;
+                let rows = RowByRow {
+                    sessions: &self.sessions,
+                    file,
+                    key: &[],
+                    keys: 0,
+                    now,
+                };
+                let judged = rows.judge(&context, &watching).await?;
+                tally.see(judged.rows);
+                for (expect, judged) in watching.iter().zip(judged.rules) {
+                    tally.violate(&expect.name, judged.violations);
+                }
             }
             Err(error) => return Err(error),
         }
@@ -136,54 +146,6 @@ impl Refresher {
         let sessions = self.sessions.of_batches(rows);
         sessions.context([(file.name.clone(), public)])
     }
-
-    /// The same counts where a rule cannot be evaluated on some row: such a row breaks the rule.
-    async fn count_row_by_row(
-        &self,
-        context: &SessionContext,
-        file: &SqlFile,
-        watching: &[&Expect],
-        now: DateTime<Utc>,
-    ) -> Result<Tally> {
-        let mut tally = Tally::default();
-        let mut stream = table(context, file).await?.execute_stream().await?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            tally.see(i64::try_from(batch.num_rows()).unwrap_or(i64::MAX));
-            for expect in watching {
-                let mut pending = vec![batch.clone()];
-                while let Some(batch) = pending.pop() {
-                    let rows = batch.num_rows();
-                    match self.violations(file, expect, batch.clone(), now).await {
-                        Ok(violations) => tally.violate(&expect.name, violations),
-                        Err(error) if error.kind() != ErrorKind::InvalidRequest => {
-                            return Err(error);
-                        }
-                        Err(_) if rows <= 1 => tally.violate(&expect.name, 1),
-                        Err(_) => {
-                            pending.push(batch.slice(rows / 2, rows - rows / 2));
-                            pending.push(batch.slice(0, rows / 2));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(tally)
-    }
-
-    async fn violations(
-        &self,
-        file: &SqlFile,
-        expect: &Expect,
-        batch: RecordBatch,
-        now: DateTime<Utc>,
-    ) -> Result<i64> {
-        let rows = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-        let rows: Arc<dyn TableProvider> = Arc::new(rows);
-        let context = self.sessions.context([(file.name.clone(), rows)])?;
-        let (_, violations) = count(&context, file, &[expect], now).await?;
-        Ok(violations.into_iter().sum())
-    }
 }
 
 /// Row rules that keep nothing out.
@@ -192,6 +154,121 @@ fn watching(file: &SqlFile) -> Vec<&Expect> {
     expects
         .filter(|expect| expect.is_about_rows() && !expect.on_violation.keeps_out())
         .collect()
+}
+
+/// Judges row rules of which one cannot be evaluated on some row: such a row breaks the rule.
+pub(crate) struct RowByRow<'a> {
+    pub(crate) sessions: &'a Sessions,
+    pub(crate) file: &'a SqlFile,
+    /// Columns that tell rows apart, and how many of those that break a rule are named by them.
+    pub(crate) key: &'a [String],
+    pub(crate) keys: usize,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// What rules say of a table's rows.
+#[derive(Debug, Default)]
+pub(crate) struct JudgedRows {
+    pub(crate) rows: i64,
+    /// In the order of the rules.
+    pub(crate) rules: Vec<JudgedRule>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JudgedRule {
+    pub(crate) violations: i64,
+    pub(crate) keys: Vec<Vec<String>>,
+}
+
+impl RowByRow<'_> {
+    /// The rules over the table as a session sees it.
+    pub(crate) async fn judge(
+        &self,
+        context: &SessionContext,
+        rules: &[&Expect],
+    ) -> Result<JudgedRows> {
+        let mut judged = JudgedRows {
+            rows: 0,
+            rules: vec![JudgedRule::default(); rules.len()],
+        };
+        let mut stream = table(context, self.file).await?.execute_stream().await?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            judged.rows += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+            for (expect, judged) in rules.iter().zip(&mut judged.rules) {
+                self.judge_batch(expect, batch.clone(), judged).await?;
+            }
+        }
+        Ok(judged)
+    }
+
+    async fn judge_batch(
+        &self,
+        expect: &Expect,
+        batch: RecordBatch,
+        judged: &mut JudgedRule,
+    ) -> Result<()> {
+        let mut pending = vec![batch];
+        while let Some(batch) = pending.pop() {
+            let rows = batch.num_rows();
+            let missing = self.keys.saturating_sub(judged.keys.len());
+            match self.violations(expect, batch.clone(), missing).await {
+                Ok(of_batch) => {
+                    judged.violations += of_batch.violations;
+                    judged.keys.extend(of_batch.keys);
+                }
+                Err(error) if error.kind() != ErrorKind::InvalidRequest => return Err(error),
+                Err(_) if rows <= 1 => {
+                    judged.violations += 1;
+                    let context = self.context(batch)?;
+                    let all = from(self.file);
+                    judged
+                        .keys
+                        .extend(self.keys_of(&context, &all, missing).await?);
+                }
+                Err(_) => {
+                    pending.push(batch.slice(rows / 2, rows - rows / 2));
+                    pending.push(batch.slice(0, rows / 2));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn violations(
+        &self,
+        expect: &Expect,
+        batch: RecordBatch,
+        keys: usize,
+    ) -> Result<JudgedRule> {
+        let context = self.context(batch)?;
+        let (_, violations) = count(&context, self.file, &[expect], self.now).await?;
+        let violations = violations.into_iter().sum();
+        let (_, rows) = failing_rows(&self.file.name, &expect.rule, self.key);
+        let keys = match rows {
+            Some(rows) if violations > 0 => self.keys_of(&context, &rows, keys).await?,
+            _ => Vec::new(),
+        };
+        Ok(JudgedRule { violations, keys })
+    }
+
+    async fn keys_of(
+        &self,
+        context: &SessionContext,
+        rows: &str,
+        limit: usize,
+    ) -> Result<Vec<Vec<String>>> {
+        match limit == 0 || self.key.is_empty() {
+            true => Ok(Vec::new()),
+            false => keys_of(context, rows, self.key, limit, self.now).await,
+        }
+    }
+
+    fn context(&self, batch: RecordBatch) -> Result<SessionContext> {
+        let rows = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+        let rows: Arc<dyn TableProvider> = Arc::new(rows);
+        self.sessions.context([(self.file.name.clone(), rows)])
+    }
 }
 
 async fn table(
@@ -219,6 +296,7 @@ pub(crate) async fn count(
             sql.push_str(&format!(", count(*) FILTER (WHERE ({rule}) IS NOT TRUE)"));
         }
     }
+    sql.push_str(" FROM ");
     sql.push_str(&from(file));
     let batches = run(context, &sql, now).await?;
     let row = batches.iter().find(|batch| batch.num_rows() == 1);
@@ -237,7 +315,7 @@ pub(crate) async fn count(
 /// Rows kept out of the stored table, by what keeps them out.
 async fn kept_out(context: &SessionContext, file: &SqlFile) -> Result<Vec<(String, i64)>> {
     let sql = format!(
-        "SELECT \"{RULE}\", count(*){} WHERE \"{DELETED}\" IS NOT TRUE \
+        "SELECT \"{RULE}\", count(*) FROM {} WHERE \"{DELETED}\" IS NOT TRUE \
          AND \"{RULE}\" IS NOT NULL GROUP BY \"{RULE}\"",
         from(file)
     );
@@ -253,8 +331,9 @@ async fn kept_out(context: &SessionContext, file: &SqlFile) -> Result<Vec<(Strin
     Ok(found)
 }
 
+/// The table, quoted.
 fn from(file: &SqlFile) -> String {
-    format!(" FROM \"{}\".\"{}\"", file.name.schema(), file.name.name())
+    format!("\"{}\".\"{}\"", file.name.schema(), file.name.name())
 }
 
 async fn run(context: &SessionContext, sql: &str, at: DateTime<Utc>) -> Result<Vec<RecordBatch>> {

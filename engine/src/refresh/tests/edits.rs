@@ -187,6 +187,7 @@ async fn an_interrupted_rollback_is_finished() {
         now: (refresher.clock)(),
         project: first.project.clone(),
         inputs: BTreeMap::new(),
+        commits: BTreeMap::new(),
         restores: Some(target),
         refused: Some(newest.project.clone()),
     };
@@ -326,5 +327,22 @@ async fn what_is_away_for_a_while_retires_nothing() {
     std::fs::create_dir_all(world.sql("")).expect("an empty folder");
     let refused = refresher.apply().await.expect_err("no table at all");
     assert_eq!(refused.kind(), ErrorKind::InvalidRequest);
+    assert_eq!(world.rows("SELECT more FROM gold.below").await, ["2"]);
+}
+
+/// An edit that waits, and a rollback that puts its very texts in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_any_more_once_a_rollback_made_it_true() {
+    let (world, mut refresher) = World::with_anne().await;
+    refresher.config.apply_above_bytes = 0;
+    let below = world.sql("gold/below.sql");
+    write(&below, "SELECT people + 7 AS more FROM gold.totals");
+    refresher.apply().await.expect("applied");
+    write(&below, BELOW);
+    quiet(refresher.turn().await);
+    assert_eq!(world.standing().await.waiting.len(), 1);
+    refresher.rollback().await.expect("rolled back");
+    refresher.turn().await.expect("a turn");
+    assert!(world.standing().await.waiting.is_empty());
     assert_eq!(world.rows("SELECT more FROM gold.below").await, ["2"]);
 }

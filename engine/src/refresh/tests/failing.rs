@@ -171,3 +171,59 @@ async fn what_is_asked_for_is_done_with_an_edit_that_is_saved_meanwhile() {
     assert!(said.contains("epoch 2 stays the newest"), "{said}");
     assert_eq!(world.rows(MORE).await, ["8"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_table_whose_inputs_cannot_be_read_is_not_tried_at_every_turn() {
+    let mut world = World::new().await;
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE)]).await;
+    published(refresher.turn().await);
+    let file = world.file_of(&refresher, "gold.totals").await;
+    let away = file.with_extension("away");
+    std::fs::rename(&file, &away).expect("moved");
+    let new = "SELECT people + 5 AS more FROM gold.totals";
+    write(&world.sql("gold/new.sql"), new);
+    assert_eq!(published(refresher.turn().await).unbuilt.len(), 1);
+    for _ in 0..3 {
+        let soon = refresher.turn().await.expect("a turn");
+        assert!(matches!(soon, Turn::Quiet), "not at once: {soon:?}");
+    }
+    std::fs::rename(&away, &file).expect("moved back");
+    let mut turns = 0;
+    while !refresher
+        .newest
+        .as_ref()
+        .expect("an epoch")
+        .unbuilt
+        .is_empty()
+    {
+        turns += 1;
+        assert!(turns < 60, "it is tried again");
+        refresher.turn().await.expect("a turn");
+    }
+    assert_eq!(world.rows("SELECT more FROM gold.new").await, ["6"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_over_a_table_whose_log_is_damaged_holds_its_table_and_no_other() {
+    let mut world = World::new().await;
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE)]).await;
+    published(refresher.turn().await);
+    drop(refresher);
+    let log = world.lake.root().join("gold/totals/_delta_log");
+    for entry in std::fs::read_dir(log).expect("a log") {
+        damage(&entry.expect("an entry").path());
+    }
+    let mut refresher = world.refresher().await;
+    world.events(&[(2, "c", BOB)]).await;
+    let edited = "SELECT people + 5 AS more FROM gold.totals";
+    write(&world.sql("gold/below.sql"), edited);
+    write(
+        &world.sql("gold/beside.sql"),
+        "SELECT count(*) AS n FROM silver.people",
+    );
+    let newest = published(refresher.turn().await);
+    assert_eq!(below(&newest), Freshness::Held);
+    assert_eq!(world.rows("SELECT n FROM gold.beside").await, ["2"]);
+}

@@ -57,6 +57,34 @@ async fn rows_larger_than_expected_are_folded_in_files_too() {
     assert_eq!(world.rows(count).await, ["1000,4000"]);
 }
 
+/// Neither side of a join fits: it is made by sorting.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_do_not_fit_into_memory_are_joined() {
+    let mut world = World::new(THINGS).await;
+    world.config.memory_limit_bytes = 16 << 20;
+    let pairs = "SELECT a.id, a.t AS t, b.t AS other FROM silver.things a \
+        LEFT JOIN silver.things b ON b.id = a.id + 1";
+    world.write("gold/pairs.sql", pairs);
+    let text = "x".repeat(300);
+    let row = |id: i64| format!(r#"{{"id":{id},"n":1,"t":"{text}{id}"}}"#);
+    let messages: Vec<Message> = (0..60_000).map(|id| event(id, "c", &row(id))).collect();
+    for messages in messages.chunks(20_000) {
+        world.append(messages).await;
+    }
+    drop(messages);
+    let mut refresher = world.refresher().await;
+    let manifest = published(&mut refresher).await;
+    let pairs = manifest.tables.get(&"gold.pairs".parse().expect("a name"));
+    assert_eq!(
+        pairs.map(|state| state.rows),
+        Some(Some(60_000)),
+        "{:?}",
+        manifest.unbuilt
+    );
+    let count = "SELECT count(*), count(other) FROM gold.pairs";
+    assert_eq!(world.rows(count).await, ["60000,59999"]);
+}
+
 /// Small events whose rows are large once they have what was left out.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_do_not_fit_once_they_are_filled_in_are_folded_in_files_too() {

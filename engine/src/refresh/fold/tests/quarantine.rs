@@ -235,3 +235,54 @@ async fn messages_of_nobody_with_the_same_coordinates_are_two() {
         assert_eq!(world.rows(aside).await, ["1,without_key", "2,without_key"]);
     }
 }
+
+/// A reader's condition may not be computable for a row that a rule keeps out, be that row alone in its file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_kept_out_breaks_no_reader() {
+    let rule = "-- @expect number: t ~ '^[0-9]+$' ON VIOLATION QUARANTINE\n\
+        -- @expect short: CAST(t AS BIGINT) < 90 ON VIOLATION WARN\n";
+    let mut world = World::new(&format!("{rule}{THINGS}")).await;
+    let large = "-- @key id\nSELECT id FROM silver.things WHERE CAST(t AS BIGINT) > 5";
+    world.write("gold/large.sql", large);
+    let shares = "-- @key id\nSELECT id FROM silver.things WHERE 100 / n > 1";
+    world.write("gold/shares.sql", shares);
+    let mut refresher = world.refresher().await;
+    for (id, n, t) in [(1, 1, "7"), (2, 1, "x"), (3, 0, "8"), (4, 2, "95")] {
+        let row = format!(r#"{{"id":{id},"n":{n},"t":"{t}"}}"#);
+        world.append(&[event(id, "c", &row)]).await;
+        let manifest = published(&mut refresher).await;
+        for table in ["gold.large", "gold.shares"] {
+            let state = &manifest.tables[&table.parse().expect("a name")];
+            assert_eq!(state.state, Freshness::Fresh, "{id}: {:?}", state.reason);
+        }
+    }
+    for table in ["large", "shares"] {
+        let rows = format!("SELECT id FROM gold.{table} ORDER BY id");
+        assert_eq!(world.rows(&rows).await, ["1", "4"], "{table}");
+    }
+    let told = world.validated("silver.things").await;
+    assert_eq!(
+        told["short"],
+        ("warned".to_owned(), Some(1), vec!["4".to_owned()])
+    );
+}
+
+/// A row on which a rule cannot be evaluated breaks it, and so it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn validate_says_what_a_refresh_says_of_rules_that_cannot_be_evaluated() {
+    let rule = "-- @expect pace: 100 / n < 60 ON VIOLATION WARN\n";
+    let things = THINGS.replace("-- @expect positive: n > 0 ON VIOLATION DROP\n", rule);
+    let mut world = World::new(&things).await;
+    let mut refresher = world.refresher().await;
+    let row = |id: i64, n: i64| event(id, "c", &format!(r#"{{"id":{id},"n":{n},"t":"a"}}"#));
+    let rows: Vec<Message> = [(1, 2), (2, 0), (3, 1), (4, 50)]
+        .map(|(id, n)| row(id, n))
+        .into();
+    world.append(&rows).await;
+    let manifest = published(&mut refresher).await;
+    let state = &manifest.tables[&"silver.things".parse().expect("a name")];
+    assert_eq!(state.rules["pace"].violations, 2);
+    let told = world.validated("silver.things").await;
+    let keys = ["2", "3"].map(str::to_owned).to_vec();
+    assert_eq!(told["pace"], ("warned".to_owned(), Some(2), keys));
+}
