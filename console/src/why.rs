@@ -105,6 +105,12 @@ fn tables(visit: &Visit, inputs: &[Input]) -> Result<Markup> {
             visit.language.whole(input.rows.num_rows() as i128),
             if input.more { more } else { "" }
         );
+        let end = input.is_end.then(|| {
+            visit.say(
+                "Ce dont ces lignes sont faites n'est plus gardé.",
+                "What these rows were made from is no longer kept.",
+            )
+        });
         let table = Rows(input.rows.clone()).table(visit, &caption)?;
         let messages = match &input.messages {
             Some(messages) => {
@@ -112,11 +118,12 @@ fn tables(visit: &Visit, inputs: &[Input]) -> Result<Markup> {
             }
             None => None,
         };
-        tables.push((caption, table, messages));
+        tables.push((caption, table, messages, end));
     }
     Ok(html! {
-        @for (caption, table, messages) in &tables {
+        @for (caption, table, messages, end) in &tables {
             (layout::scrolled(caption, table))
+            @if let Some(end) = end { (note(end)) }
             @if let Some(messages) = messages {
                 details {
                     summary { (visit.say("Messages d'où viennent ces lignes", "Messages that these rows came in")) }

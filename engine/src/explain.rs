@@ -16,9 +16,6 @@ use crate::reader::Reader;
 /// Versions of a table that are looked back at.
 const PAST: usize = 10;
 
-/// Epochs that may be missing between two that are kept, before the history is said to end.
-const GAP: u64 = 64;
-
 /// How one table is kept up to date.
 #[derive(Debug)]
 pub struct Explained {
@@ -42,6 +39,8 @@ pub struct Explained {
 pub enum Technique {
     /// Folds the messages that are new into the rows of their keys.
     Fold,
+    /// The same, and all of them anew when a table changes that it looks rows up in.
+    FoldBeside,
     /// Folds all messages anew.
     FoldAnew,
     /// Computes the whole query anew.
@@ -53,7 +52,7 @@ pub enum Technique {
 impl Technique {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Fold => "fold",
+            Self::Fold | Self::FoldBeside => "fold",
             Self::FoldAnew => "fold anew",
             Self::Whole | Self::WholeInstead => "whole",
         }
@@ -64,6 +63,9 @@ impl Technique {
         match self {
             Self::Fold => {
                 "@cdc: each new message replaces the row of its key; the messages before are not read again"
+            }
+            Self::FoldBeside => {
+                "@cdc: each new message replaces the row of its key; all messages are folded anew when another table that it reads changes"
             }
             Self::FoldAnew => {
                 "@refresh full: all messages are folded anew whenever there is a new one"
@@ -82,8 +84,8 @@ impl Technique {
 #[derive(Debug, Clone)]
 pub struct Past {
     pub epoch: u64,
-    /// The epoch's `now()`.
-    pub at: DateTime<Utc>,
+    /// Its `now()`; unknown where the epoch is no longer kept and the table does not say.
+    pub at: Option<DateTime<Utc>>,
     pub version: u64,
     pub rows: Option<u64>,
     pub work: Option<Work>,
@@ -112,11 +114,13 @@ impl Reader {
         })?;
         let inputs = project.tables.get(table).map(|checked| &checked.inputs);
         let inputs = inputs.into_iter().flatten();
+        let looks_up = inputs.clone().any(|input| !input.is_bronze());
         Ok(Explained {
             table: table.clone(),
             description: state.description.clone(),
             technique: match (&file.directives.cdc, file.directives.refresh) {
                 (Some(_), RefreshPolicy::Full) => Technique::FoldAnew,
+                (Some(_), _) if looks_up => Technique::FoldBeside,
                 (Some(_), _) => Technique::Fold,
                 (None, RefreshPolicy::Incremental) => Technique::WholeInstead,
                 (None, _) => Technique::Whole,
@@ -162,38 +166,34 @@ pub(crate) fn never_made(
 
 /// The table's last versions: each epoch says since when its version is there, so the epochs between are not read.
 async fn past(epochs: &EpochLog, newest: &Manifest, table: &TableName) -> Result<Vec<Past>> {
+    let listed = epochs.listed().await?;
     let mut past = Vec::new();
     let mut current = Some(newest.clone());
     while let Some(manifest) = current.take() {
         let Some(state) = manifest.tables.get(table) else {
             break;
         };
-        let first = match state.since < manifest.epoch {
-            true => epochs.manifest(state.since).await?,
-            false => None,
+        let at = match state.since < manifest.epoch {
+            true => {
+                let first = epochs.manifest(state.since).await?;
+                first.map(|first| first.now).or(state.computed_at)
+            }
+            false => Some(manifest.now),
         };
         past.push(Past {
             epoch: state.since,
-            at: first.as_ref().map_or(manifest.now, |first| first.now),
+            at,
             version: state.version,
             rows: state.rows,
             work: state.work.clone(),
             state: state.state,
         });
         if past.len() < PAST {
-            current = before(epochs, state.since).await?;
+            current = match listed.range(..state.since).next_back() {
+                Some(before) => epochs.manifest(*before).await?,
+                None => None,
+            };
         }
     }
     Ok(past)
-}
-
-/// The nearest epoch before, where one is kept.
-async fn before(epochs: &EpochLog, epoch: u64) -> Result<Option<Manifest>> {
-    for earlier in (epoch.saturating_sub(GAP).max(1)..epoch).rev() {
-        let manifest = epochs.manifest(earlier).await?;
-        if manifest.is_some() {
-            return Ok(manifest);
-        }
-    }
-    Ok(None)
 }

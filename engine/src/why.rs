@@ -7,8 +7,9 @@ mod kept_out;
 mod messages;
 mod rules;
 mod seen;
+mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
@@ -22,6 +23,7 @@ use self::evidence::Evidence;
 pub use self::formulas::{Formula, Part};
 use self::kept_out::Over;
 pub use self::rules::{RuleVerdict, Verdict};
+use self::versions::AsRead;
 use sql_files::TableName;
 
 use crate::epoch::{Manifest, TableState};
@@ -60,10 +62,11 @@ pub struct Why {
     pub messages: Option<RecordBatch>,
     /// The rows it rests on, by table, nearest first.
     pub inputs: Vec<Input>,
-    /// Where there is no row: those that it would rest on, were it not for rules that keep them out of their tables. In
-    /// the columns of a quarantine.
+    /// Rows that it would rest on too, were it not for rules that keep them out of their tables. In the columns of a
+    /// quarantine.
     pub kept_out: Vec<Input>,
-    /// Whether something of it was left out, because whoever asks does not see it.
+    /// Whether something of it was left out, because whoever asks does not see it; of a row that is there not what rules
+    /// keep out.
     pub partial: bool,
 }
 
@@ -73,8 +76,10 @@ pub struct Input {
     pub table: TableName,
     /// At most 200 rows.
     pub rows: RecordBatch,
-    /// Whether there are more.
+    /// Whether there are more, or may be.
     pub more: bool,
+    /// Whether it is no longer kept what they were made from.
+    pub is_end: bool,
     /// `topic, partition, offset, time, op, source_lsn` by key, for a `@cdc` table.
     pub messages: Option<RecordBatch>,
 }
@@ -85,6 +90,7 @@ struct Asked<'a> {
     sessions: &'a Sessions,
     snapshots: &'a Snapshots,
     manifest: Manifest,
+    ends: BTreeSet<TableName>,
     project: CheckedProject,
     lock: SourcesLock,
 }
@@ -102,11 +108,14 @@ impl Reader {
         if let Some(state) = never_made(&manifest, &project, table) {
             manifest.tables.insert(table.clone(), state);
         }
+        let AsRead { manifest, ends } =
+            AsRead::of(self.epochs(), &project, manifest, table).await?;
         let asked = Asked {
             lake: self.lake(),
             sessions: self.sessions(),
             snapshots: self.snapshots(),
             manifest,
+            ends,
             project,
             lock,
         };
@@ -130,7 +139,7 @@ impl Asked<'_> {
             true => None,
             false => self.row(table, state, wanted.clone()).await?,
         };
-        let (evidence, kept_out) = match self.rests_on(table, wanted, row.is_some()).await {
+        let (evidence, kept_out) = match self.rests_on(table, wanted).await {
             // What keeps the table from being made keeps its rows from being traced.
             Err(error) if is_unbuilt && error.kind() != ErrorKind::Unavailable => {
                 (Evidence::new(MAX_ROWS), Vec::new())
@@ -160,6 +169,7 @@ impl Asked<'_> {
             let key = &self.manifest.table(&made_by)?.key;
             inputs.push(Input {
                 messages: self.messages(&made_by, &keys_in(&rows, key)?).await?,
+                is_end: self.is_end(&made_by),
                 table: name,
                 rows,
                 more,
@@ -186,19 +196,10 @@ impl Asked<'_> {
         })
     }
 
-    /// The rows that the wanted ones of a table rest on; where there are none, also those that rules keep from them.
-    async fn rests_on(
-        &self,
-        table: &TableName,
-        wanted: Expr,
-        is_there: bool,
-    ) -> Result<(Evidence, Vec<Input>)> {
+    /// The rows that the wanted ones of a table rest on, and those that rules keep from them.
+    async fn rests_on(&self, table: &TableName, wanted: Expr) -> Result<(Evidence, Vec<Input>)> {
         let evidence = self.trace(table, wanted.clone(), Over::Public).await?;
-        let kept_out = match is_there {
-            true => Vec::new(),
-            false => self.kept_out(table, wanted).await?,
-        };
-        Ok((evidence, kept_out))
+        Ok((evidence, self.kept_out(table, wanted).await?))
     }
 
     /// From table to table, down to those that are made from messages.
@@ -206,7 +207,7 @@ impl Asked<'_> {
         let mut evidence = Evidence::new(MAX_ROWS);
         let mut pending = BTreeMap::from([(table.clone(), wanted)]);
         for name in self.project.order.iter().rev() {
-            let Some(wanted) = pending.remove(name) else {
+            let Some(wanted) = pending.remove(name).filter(|_| !self.ends.contains(name)) else {
                 continue;
             };
             for contribution in self.contributions(name, wanted, over).await? {
@@ -223,6 +224,13 @@ impl Asked<'_> {
             }
         }
         Ok(evidence)
+    }
+
+    /// Whether the rows of a table cannot be followed to what they were made from.
+    fn is_end(&self, name: &TableName) -> bool {
+        let file = self.project.project.file(name);
+        let is_folded = file.is_some_and(|file| file.directives.cdc.is_some());
+        self.ends.contains(name) && !is_folded
     }
 
     /// The values asked for, in the types of the key's columns.

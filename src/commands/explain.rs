@@ -114,7 +114,10 @@ fn cells(past: &Past) -> Vec<String> {
     let number = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
     vec![
         past.epoch.to_string(),
-        past.at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        past.at.map_or_else(
+            || "-".to_owned(),
+            |at| at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        ),
         past.version.to_string(),
         number(past.rows),
         number(work.map(|work| work.rows)),

@@ -95,24 +95,25 @@ fn text(why: &Why) -> anyhow::Result<()> {
         output::batch(messages)?;
     }
     if !why.kept_out.is_empty() {
-        output::line("\nRules keep out what it would rest on")?;
-        why.kept_out.iter().try_for_each(rows)?;
+        output::line("\nRules keep out what it would rest on too")?;
+        let shown = |input| rows(input, ", and there may be more");
+        why.kept_out.iter().try_for_each(shown)?;
     }
     if !why.inputs.is_empty() {
         output::line("\nIt rests on")?;
     }
-    why.inputs.iter().try_for_each(rows)
+    let shown = |input| rows(input, ", the first of more");
+    why.inputs.iter().try_for_each(shown)
 }
 
-fn rows(input: &Input) -> anyhow::Result<()> {
-    let more = if input.more {
-        ", the first of more"
-    } else {
-        ""
-    };
+fn rows(input: &Input, more: &str) -> anyhow::Result<()> {
+    let more = if input.more { more } else { "" };
     let count = input.rows.num_rows();
     output::line(&format!("\n{}: {count} rows{more}", input.table))?;
     output::batch(&input.rows)?;
+    if input.is_end {
+        output::line("what they were made from is no longer kept")?;
+    }
     if let Some(messages) = &input.messages {
         output::line("from the messages")?;
         output::batch(messages)?;
@@ -229,6 +230,7 @@ fn documents(inputs: &[Input]) -> anyhow::Result<Vec<Value>> {
             "table": input.table.to_string(),
             "rows": output::json_rows(&input.rows)?,
             "more": input.more,
+            "end": input.is_end,
             "messages": optional(input.messages.as_ref())?,
         }))
     };

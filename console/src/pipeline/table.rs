@@ -211,7 +211,9 @@ fn history(visit: &Visit, explained: &Explained) -> Markup {
                 @for past in &explained.past {
                     tr {
                         td.n { (language.whole(past.epoch.into())) }
-                        td.nowrap { (language.moment(past.at, visit.site.zone)) }
+                        td.nowrap {
+                            @if let Some(at) = past.at { (language.moment(at, visit.site.zone)) }
+                        }
                         td.n { (language.whole(past.version.into())) }
                         td.n { @match past.rows { Some(rows) => (language.whole(rows.into())), None => (NOTHING) } }
                         @match &past.work {

@@ -51,6 +51,12 @@ impl Entry {
         self.tables.get(name).map(|table| table.version)
     }
 
+    /// Whether it has the very versions that a table was made from.
+    fn shows(&self, table: &Named) -> bool {
+        let mut built = table.inputs.iter().filter(|(name, _)| !name.is_bronze());
+        built.all(|(name, version)| self.version(name) == Some(*version))
+    }
+
     /// Versions of a table that others were made from, which `why` reads: one that is held or waits for its trigger
     /// needs one of each of its inputs, however long.
     fn read_of(&self, name: &TableName) -> impl Iterator<Item = u64> {
@@ -205,6 +211,28 @@ impl Ledger {
             }
             later = entry.now;
         }
+        let made_in = self.made_in(last);
+        self.apart
+            .extend(made_in.into_iter().filter(|epoch| *epoch < self.window));
+    }
+
+    /// Epochs that the tables of an epoch were made in, where what they read went on since: `why` goes by them.
+    fn made_in(&self, last: &Entry) -> BTreeSet<u64> {
+        let mut epochs = BTreeSet::new();
+        let mut waiting = vec![last];
+        while let Some(entry) = waiting.pop() {
+            let held = entry.tables.values().filter(|table| !entry.shows(table));
+            for table in held {
+                let mut known = self.known.iter().rev();
+                let found = known.find(|(_, entry)| entry.shows(table));
+                if let Some((epoch, entry)) = found
+                    && epochs.insert(*epoch)
+                {
+                    waiting.push(entry);
+                }
+            }
+        }
+        epochs
     }
 
     /// Epochs that nobody needs, oldest first.
@@ -313,7 +341,8 @@ impl Ledger {
     }
 
     /// Versions that epochs name, also those epochs that are about to go: whatever can be found can be read. So can what
-    /// their tables were made from, but for bronze, which is too large to be kept for that.
+    /// their tables were made from, where it is still there. Of bronze that costs the small files of a version: rows only
+    /// ever come.
     fn versions(&self, name: &TableName) -> BTreeSet<u64> {
         let leaving = self.leaving.values().map(|leaving| &leaving.entry);
         let entries = self.known.values().chain(leaving);
@@ -324,12 +353,10 @@ impl Ledger {
                 read.extend(entry.read_of(name));
             }
         }
-        if !name.is_bronze() {
-            let path = Lake::table_path(name);
-            let new = read.difference(&versions).copied();
-            let there: Vec<u64> = new.filter(|v| is_there(&self.lake, &path, *v)).collect();
-            versions.extend(there);
-        }
+        let path = Lake::table_path(name);
+        let new = read.difference(&versions).copied();
+        let there: Vec<u64> = new.filter(|v| is_there(&self.lake, &path, *v)).collect();
+        versions.extend(there);
         versions
     }
 

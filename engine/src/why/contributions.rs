@@ -2,7 +2,8 @@
 //!
 //! The query is planned with the key's predicate on top, and DataFusion's own rule moves it down to the scans. Each
 //! scan then carries a struct of its row upwards through joins, filters and projections, as far as the row keeps its
-//! identity: to the result, or to the first aggregate, window or set operation. What arrives there has contributed.
+//! identity: to the result, or to the first aggregate, window or set operation. What arrives there has contributed; but
+//! a window that ranks leaves each row what it is.
 //! An aggregate carries its groups on in the same way, and only the rows of those that arrive are looked for below it.
 
 use std::fmt;
@@ -35,7 +36,7 @@ use sql_files::{DEFAULT_SCHEMA, TableName};
 use super::kept_out::Over;
 use super::{Asked, MAX_ROWS};
 use crate::bronze;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::project::{self, SqlFile};
 use crate::refresh::now;
 use crate::session::public_views;
@@ -50,8 +51,8 @@ pub(super) struct Contribution {
 }
 
 impl Asked<'_> {
-    /// The rows of its inputs from which the wanted rows of a table were made; none for a `@cdc` table, which is made
-    /// from messages.
+    /// The rows of its inputs from which the wanted rows of a table were made; of a `@cdc` table those that its messages
+    /// look up.
     pub(super) async fn contributions(
         &self,
         table: &TableName,
@@ -62,28 +63,64 @@ impl Asked<'_> {
             return Ok(Vec::new());
         };
         if file.directives.cdc.is_some() {
+            return match self.looked_up(file, wanted, over).await {
+                // Its row is kept aside for that, or what it looks up by was left out of its message.
+                Err(error) if error.kind() == ErrorKind::InvalidRequest => Ok(Vec::new()),
+                looked_up => looked_up,
+            };
+        }
+        let context = self.inputs_of(file, over, None)?;
+        self.traced(file, &context, wanted).await
+    }
+
+    async fn looked_up(
+        &self,
+        file: &SqlFile,
+        wanted: Expr,
+        over: Over,
+    ) -> Result<Vec<Contribution>> {
+        let table = &file.name;
+        let Some(source) = self.source(table)? else {
+            return Ok(Vec::new());
+        };
+        if project::inputs(file).iter().all(|input| input == source) {
             return Ok(Vec::new());
         }
-        let context = self.inputs_of(file, over)?;
+        let messages = self.last_messages(table, source, wanted.clone()).await?;
+        let Some(messages) = messages else {
+            return Ok(Vec::new());
+        };
+        let context = self.inputs_of(file, over, Some((source, messages)))?;
+        let mut looked_up = self.traced(file, &context, wanted).await?;
+        looked_up.retain(|contribution| !contribution.table.is_bronze());
+        Ok(looked_up)
+    }
+
+    async fn traced(
+        &self,
+        file: &SqlFile,
+        context: &SessionContext,
+        wanted: Expr,
+    ) -> Result<Vec<Contribution>> {
         let plan = context
             .state()
             .statement_to_plan(project::planned(file.statement()))
             .await?;
-        let plan = now::bind(plan, self.at(table))?;
-        let mut waiting = vec![restricted(&context, plan, wanted)?];
+        let plan = now::bind(plan, self.at(&file.name))?;
+        let mut waiting = vec![restricted(context, plan, wanted)?];
         let mut contributions = Vec::new();
         while let Some(plan) = waiting.pop() {
             let mut trace = Trace::default();
             let traced = trace.plan(&plan)?;
             trace.arrive(traced);
             for arrived in trace.arrived {
-                let rows = arrived.rows(&context).await?;
+                let rows = arrived.rows(context).await?;
                 match arrived.origin {
                     Origin::Table(table) => contributions.push(Contribution { table, rows }),
                     Origin::Groups(aggregate) => {
                         let input = aggregate.input.as_ref().clone();
                         let wanted = groups(&aggregate.group_expr, &rows)?;
-                        waiting.push(restricted(&context, input, wanted)?);
+                        waiting.push(restricted(context, input, wanted)?);
                     }
                 }
             }
@@ -91,18 +128,26 @@ impl Asked<'_> {
         Ok(contributions)
     }
 
-    /// A session that sees a table's inputs at the versions it was made from, as its query saw them.
-    pub(super) fn inputs_of(&self, file: &SqlFile, over: Over) -> Result<SessionContext> {
+    /// A session that sees a table's inputs at the versions it was made from, as its query saw them; one of them may be
+    /// only a part of it.
+    pub(super) fn inputs_of(
+        &self,
+        file: &SqlFile,
+        over: Over,
+        part: Option<(&TableName, Arc<dyn TableProvider>)>,
+    ) -> Result<SessionContext> {
         let read = &self.manifest.table(&file.name)?.inputs;
         let mut tables = Vec::new();
         for input in project::inputs(file) {
             // A table that is held since an edit was made from others than its file reads.
             let served = self.manifest.tables.get(&input);
             let version = served.map(|state| read.get(&input).copied().unwrap_or(state.version));
-            let stored: Arc<dyn TableProvider> = match version {
-                Some(version) => Arc::new(self.stored(&input, version)?),
-                None if input.is_bronze() => Arc::new(EmptyTable::new(bronze::schema())),
-                None => continue,
+            let part = part.as_ref().filter(|(name, _)| **name == input);
+            let stored: Arc<dyn TableProvider> = match (part, version) {
+                (Some((_, part)), _) => part.clone(),
+                (None, Some(version)) => Arc::new(self.stored(&input, version)?),
+                (None, None) if input.is_bronze() => Arc::new(EmptyTable::new(bronze::schema())),
+                (None, None) => continue,
             };
             let mut views = public_views(&input, stored.clone())?;
             if over == Over::KeptOut
@@ -237,6 +282,9 @@ impl Trace {
                 expressions.extend(carried.iter().cloned().map(Expr::Column));
             }),
             LogicalPlan::Filter(_) | LogicalPlan::Repartition(_) => self.pass(plan, |_, _| {}),
+            LogicalPlan::Window(window) if window.window_expr.iter().all(is_rank) => {
+                self.pass(plan, |_, _| {})
+            }
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.pass(plan, |_, _| {}),
             LogicalPlan::SubqueryAlias(alias) => {
                 let mut traced = self.pass(plan, |_, _| {})?;
@@ -365,6 +413,22 @@ impl Trace {
                 column,
             });
         }
+    }
+}
+
+/// Whether a window only tells a row its place among the others.
+fn is_rank(expression: &Expr) -> bool {
+    const RANKS: [&str; 6] = [
+        "row_number",
+        "rank",
+        "dense_rank",
+        "percent_rank",
+        "cume_dist",
+        "ntile",
+    ];
+    match expression.clone().unalias() {
+        Expr::WindowFunction(window) => RANKS.contains(&window.fun.name()),
+        _ => false,
     }
 }
 

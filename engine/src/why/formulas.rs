@@ -100,7 +100,7 @@ impl Asked<'_> {
             });
         }
         let statement = Statement::Query(Box::new(query));
-        let context = self.inputs_of(file, Over::Public)?;
+        let context = self.inputs_of(file, Over::Public, None)?;
         let plan = context
             .state()
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))

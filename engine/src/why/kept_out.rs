@@ -6,7 +6,7 @@ use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ident};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ident, lit};
 use sql_files::TableName;
 
 use super::evidence::Evidence;
@@ -32,25 +32,28 @@ impl Asked<'_> {
             Err(error) if error.kind() == ErrorKind::InvalidRequest => Evidence::new(MAX_ROWS),
             traced => traced?,
         };
-        let mut asked = vec![(table.clone(), wanted)];
-        for (name, rows, _) in evidence.into_inputs(&self.project.order) {
+        let mut asked = vec![(table.clone(), wanted, false)];
+        for (name, rows, more) in evidence.into_inputs(&self.project.order) {
             let key = self.manifest.tables.get(&name).map(|state| &state.key);
             if let Some(key) = key.filter(|key| !key.is_empty() && rows.num_rows() > 0) {
-                asked.push((name, rows_of(&rows, key)?));
+                asked.push((name, rows_of(&rows, key)?, more));
             }
         }
         let mut kept_out = Vec::new();
-        for (name, wanted) in asked {
+        for (name, wanted, more) in asked {
             let Some(aside) = self.aside(&name)? else {
                 continue;
             };
+            // Of many rows some were asked about: those kept out may be among the others.
+            let more = more && self.first_rows(aside.clone(), lit(true)).await?.num_rows() > 0;
             let rows = self.first_rows(aside, wanted).await?;
-            if rows.num_rows() > 0 {
+            if rows.num_rows() > 0 || more {
                 let keys = keys_in(&rows, &self.manifest.table(&name)?.key)?;
                 kept_out.push(Input {
-                    more: rows.num_rows() > MAX_ROWS,
+                    more: more || rows.num_rows() > MAX_ROWS,
                     rows: rows.slice(0, rows.num_rows().min(MAX_ROWS)),
                     messages: self.messages(&name, &keys).await?,
+                    is_end: false,
                     table: name,
                 });
             }

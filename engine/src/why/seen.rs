@@ -23,10 +23,15 @@ impl Session {
     pub async fn why(&self, table: &TableName, key: &[String]) -> Result<Why> {
         let info = self.info(table).ok_or_else(|| no_table(table))?;
         let asked = self.reader().why(self.manifest(), table, key);
-        let why = Box::pin(asked).await.map_err(|error| match error.kind() {
+        let mut why = Box::pin(asked).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => no_row(table),
             _ => error,
         })?;
+        if why.row.is_some() {
+            // Of a row that is there nobody misses what they may not see aside.
+            why.kept_out
+                .retain(|input| self.sees_whole(&input.table.quarantine()));
+        }
         match self.sees_all_of(&why) {
             true => Ok(why),
             false => self.partly(info, why).await,
@@ -50,7 +55,11 @@ impl Session {
             .keys()
             .filter(|name| name.is_bronze());
         let mut needed = inputs.chain(&aside).chain(bronze).chain([&why.table]);
-        needed.all(|table| self.info(table).is_some_and(|info| info.whole))
+        needed.all(|table| self.sees_whole(table))
+    }
+
+    fn sees_whole(&self, table: &TableName) -> bool {
+        self.info(table).is_some_and(|info| info.whole)
     }
 
     async fn partly(&self, info: &TableInfo, mut why: Why) -> Result<Why> {
@@ -85,6 +94,7 @@ impl Session {
                 inputs.push(Input {
                     more: rows.num_rows() >= MAX_ROWS,
                     rows,
+                    is_end: input.is_end,
                     messages: None,
                     table: input.table,
                 });

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arrow::array::{Array, AsArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::*;
@@ -315,4 +316,112 @@ async fn a_table_that_was_never_made_says_why_not() {
         let kind = mistaken.expect_err("no key").kind();
         assert_eq!(kind, ErrorKind::InvalidRequest);
     }
+}
+
+/// A table that is held rests on the rows, and their messages, that it was made from.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_held_table_rests_on_what_it_was_made_from() {
+    let strict = "-- @key id\n-- @expect old: min(age) > 5 ON VIOLATION FAIL
+        SELECT id, age, adult FROM gold.between";
+    let between = "-- @key id\nSELECT p.id, p.age, p.age >= l.majority AS adult
+        FROM silver.people p CROSS JOIN parameters l";
+    let files = [
+        ("parameters.sql", LIMITS),
+        ("gold/between.sql", between),
+        ("gold/strict.sql", strict),
+    ];
+    let (mut world, reader) = world_of(&files, "").await;
+    let mut refresher = world.refresher().await;
+    for (lsn, row) in [
+        (5, r#"{"id":2,"name":"Bob","age":3}"#),
+        (6, r#"{"id":1,"name":"Anne","age":31}"#),
+        (7, r#"{"id":1,"name":"Anne","age":32}"#),
+    ] {
+        world.events(&[(lsn, "u", row)]).await;
+        refresher.turn().await.expect("an epoch");
+    }
+    let why = why(&reader, "gold.strict", &["1"])
+        .await
+        .expect("an answer");
+    assert!(why.held.is_some());
+    assert_eq!(
+        rested_on(&why),
+        [
+            "gold.between: 1 30 true",
+            "parameters: 18",
+            "silver.people: 1 Anne 30"
+        ]
+    );
+    let people = why.inputs.iter().find(|input| input.messages.is_some());
+    let messages = people.and_then(|people| people.messages.clone());
+    let offsets = messages
+        .expect("messages")
+        .column_by_name("offset")
+        .cloned();
+    let offsets = offsets.expect("a column");
+    let offsets = offsets.as_primitive::<arrow::datatypes::Int64Type>();
+    assert_eq!(offsets.values(), &[0], "the message of then");
+    assert!(why.inputs.iter().all(|input| !input.is_end));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_a_rank_rests_on_its_own_rows() {
+    let ranks = "-- @key id\nSELECT id, name, row_number() OVER (ORDER BY age DESC) AS rang
+        FROM silver.people";
+    let (_world, reader) = world_of(&[("gold/ranks.sql", ranks)], GROWN).await;
+    let first = why(&reader, "gold.ranks", &["1"]).await.expect("an answer");
+    assert_eq!(rested_on(&first), ["silver.people: 1 Anne 30"]);
+    assert!(first.kept_out.is_empty());
+    let bob = why(&reader, "gold.ranks", &["2"]).await.expect("an answer");
+    assert!(bob.row.is_none() && bob.inputs.is_empty());
+    assert_eq!(bob.kept_out.len(), 1);
+    let unknown = why(&reader, "gold.ranks", &["99"]).await;
+    assert_eq!(unknown.expect_err("unknown").kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_there_names_what_rules_keep_from_it() {
+    let counts = "-- @key name\nSELECT name, count(*) AS n FROM silver.people GROUP BY name";
+    let grown = GROWN.replace("age > 10", "age > 20");
+    let (_world, reader) = world_of(&[("gold/counts.sql", counts)], &grown).await;
+    let anne = why(&reader, "gold.counts", &["Anne"])
+        .await
+        .expect("an answer");
+    assert_eq!(rested_on(&anne), ["silver.people: 1 Anne 30"]);
+    let lines = lines_of(&anne.kept_out);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let expected = "silver.people: 3 Anne 13 grown age > 20 is not true 0 3 ";
+    assert!(lines[0].starts_with(expected), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folded_row_names_older_messages_and_what_it_looks_up() {
+    let (mut world, reader) = world_of(&[("parameters.sql", LIMITS)], "").await;
+    let people = world.sql("silver/people.sql");
+    let text = std::fs::read_to_string(&people).expect("a file");
+    let looking = text.replace(
+        "FROM bronze",
+        ", (SELECT majority FROM parameters) AS majority FROM bronze",
+    );
+    write(&people, &looking);
+    let partly = r#"{"id":2,"name":"__debezium_unavailable_value","age":8}"#;
+    world.events(&[(9, "u", partly)]).await;
+    world.refresher().await.turn().await.expect("an epoch");
+    let bob = why(&reader, "silver.people", &["2"])
+        .await
+        .expect("an answer");
+    assert_eq!(rested_on(&bob), ["parameters: 18"]);
+    let messages = bob.messages.expect("messages");
+    let column = |name: &str| messages.column_by_name(name).expect("a column").clone();
+    let offsets = column("offset");
+    let offsets = offsets.as_primitive::<arrow::datatypes::Int64Type>();
+    assert_eq!(offsets.values(), &[4, 1], "the last, and the one before");
+    let (fields, ops) = (column("fields"), column("op"));
+    let (fields, ops) = (fields.as_string::<i32>(), ops.as_string::<i32>());
+    assert!(fields.is_null(0) && fields.value(1) == "name");
+    assert_eq!((ops.value(0), ops.value(1)), ("u", "c"));
+    let name = "silver.people".parse().expect("a name");
+    let newest = reader.latest().await.expect("an epoch");
+    let explained = reader.explain(&newest, &name).await.expect("explained");
+    assert_eq!(explained.technique, crate::explain::Technique::FoldBeside);
 }

@@ -19,6 +19,11 @@ const TABLES: [&str; 4] = [
     "gold/below",
 ];
 
+/// Made in whole, of messages.
+const HEARD: &str = "-- @key one
+-- @expect sane: oldest < 150 ON VIOLATION FAIL
+SELECT 1 AS one, count(*) AS messages, max(CAST(after ->> 'age' AS BIGINT)) AS oldest FROM bronze.people";
+
 fn config() -> UpkeepConfig {
     UpkeepConfig {
         keep_epochs_seconds: 120,
@@ -266,13 +271,16 @@ async fn a_held_table_says_why_long_after_its_inputs_went_on() {
     world.start_clock();
     let mut refresher = world.refresher().await;
     refresher.config.upkeep = hasty();
+    write(&world.sql("gold/heard.sql"), HEARD);
     world.events(&[(1, "c", ANNE)]).await;
     refresher.turn().await.expect("a turn");
     let ancient = r#"{"id":100,"name":"Adam","age":400}"#;
     world.events(&[(1, "c", ancient)]).await;
     many_turns(&mut world, &mut refresher, 2, 130).await;
-    let log = world.lake.root().join("silver/people/_delta_log");
-    assert!(!log.join(format!("{:020}.json", 5)).exists(), "cleaned");
+    for table in ["silver", "bronze"] {
+        let log = world.lake.root().join(table).join("people/_delta_log");
+        assert!(!log.join(format!("{:020}.json", 5)).exists(), "cleaned");
+    }
 
     let reader = world.watcher();
     let newest = reader.latest().await.expect("an epoch");
@@ -282,6 +290,13 @@ async fn a_held_table_says_why_long_after_its_inputs_went_on() {
     let why = why.expect("an answer");
     let inputs: Vec<_> = why.inputs.iter().map(|input| texts(&input.rows)).collect();
     assert_eq!(inputs, [["1,Anne,30"]], "as they were then");
+
+    let heard: TableName = "gold.heard".parse().expect("a name");
+    assert_eq!(newest.tables[&heard].state, Freshness::Held);
+    let why = reader.why(&newest, &heard, &["1".to_owned()]).await;
+    let inputs = why.expect("an answer").inputs;
+    let messages: Vec<_> = inputs.iter().map(|input| input.rows.num_rows()).collect();
+    assert_eq!(messages, [1], "of the messages that had come by then");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,6 +357,7 @@ async fn an_epoch_that_was_begun_keeps_everything() {
         now: newest.now,
         project: newest.project.clone(),
         inputs: BTreeMap::new(),
+        commits: BTreeMap::new(),
         restores: None,
         refused: None,
     });

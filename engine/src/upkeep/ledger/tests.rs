@@ -121,11 +121,12 @@ async fn what_a_held_table_was_made_from_stays_with_it() {
     let written = world.lake.create(&entry, Vec::new()).await;
     written.expect("written");
     for epoch in 1..=200_u64 {
-        // Two tables are held: the one at what it read in the first epoch, the other at what is gone.
+        // Tables that are held: at what they read in an early epoch, and at what is gone.
         let manifest = json!({
             "epoch": epoch, "term": 1, "now": at(0), "project": "p",
             "tables": {
                 "silver.people": { "version": epoch * 10, "inputs": { "bronze.people": epoch } },
+                "gold.early": { "version": 6, "inputs": { "silver.people": 30 } },
                 "gold.older": { "version": 5, "inputs": { "silver.people": 2 } },
                 "gold.totals": { "version": 7, "inputs": { "silver.people": 10, "silver.gone": 3 } },
             },
@@ -144,9 +145,11 @@ async fn what_a_held_table_was_made_from_stays_with_it() {
     assert_eq!((needs.from, needs.consumed), (1980, 2000));
     assert_eq!(
         Vec::from_iter(needs.apart),
-        [10],
+        [10, 30],
         "one version, not all since"
     );
+    let kept = world.ledger.known.contains_key(&3);
+    assert!(kept, "it says what the table below was made from");
     let gone = TableName::new("silver", "gone").expect("a name");
     let retired = world.ledger.needs_of_retired(&gone);
     assert_eq!(retired.from, u64::MAX, "no epoch shows it any more");
