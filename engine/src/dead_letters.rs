@@ -100,7 +100,8 @@ fn of_table(name: &TableName, provider: &Arc<dyn TableProvider>) -> Result<Logic
     columns.push(attempt().alias(ATTEMPT));
     let letters = scan()?
         .filter(col("error").is_not_null())?
-        .project(columns)?;
+        .project(columns)?
+        .build()?;
 
     let is_replay = col("headers").like(lit(format!("%{ATTEMPT_HEADER}%")));
     let latest = scan()?
@@ -116,8 +117,7 @@ fn of_table(name: &TableName, provider: &Arc<dyn TableProvider>) -> Result<Logic
                 .map(col)
                 .to_vec(),
             vec![max(col("later_attempt")).alias("latest_attempt")],
-        )?
-        .build()?;
+        )?;
     let same = |a: &str, b: &str| ident(a).eq(ident(b));
     let alike = |a: &str, b: &str| binary_expr(ident(a), Operator::IsNotDistinctFrom, ident(b));
     // Another cluster has messages of the same coordinates.
@@ -127,8 +127,9 @@ fn of_table(name: &TableName, provider: &Arc<dyn TableProvider>) -> Result<Logic
         alike("_timestamp", "later_timestamp"),
         ident("latest_attempt").gt(ident(ATTEMPT)),
     ];
-    Ok(letters
-        .join_on(latest, JoinType::LeftAnti, superseded)?
+    // The side that is held in memory is the one without payloads.
+    Ok(latest
+        .join_on(letters, JoinType::RightAnti, superseded)?
         .build()?)
 }
 
@@ -154,14 +155,19 @@ pub async fn dead_letters(lake: &Lake, name: &TableName) -> Result<DeadLetters> 
     };
     let sessions = Sessions::new(chrono_tz::Tz::UTC, MOST_BYTES)?;
     let letters = sessions.context([])?.read_table(view)?;
+    let mut found = DeadLetters::default();
+    found.take(letters.clone()).await?;
+    if !found.more {
+        return Ok(found);
+    }
     // Of many those first that were tried least, or the others would never have their turn.
+    found = DeadLetters::default();
     let attempts = letters
         .clone()
         .aggregate(vec![ident(ATTEMPT)], Vec::new())?
         .sort_by(vec![ident(ATTEMPT)])?
         .collect()
         .await?;
-    let mut found = DeadLetters::default();
     for attempts in &attempts {
         for attempt in attempts.column(0).as_primitive::<Int64Type>().values() {
             let of_attempt = letters.clone().filter(ident(ATTEMPT).eq(lit(*attempt)))?;

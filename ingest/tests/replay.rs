@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,34 +28,20 @@ async fn put_misjudged(lake: &Lake, lease: &Lease, offset: i64, id: i64) {
 }
 
 async fn put_misjudged_at(lake: &Lake, lease: &Lease, offset: i64, id: i64, ms: i64) {
-    let good = envelope(id);
-    let columns = bronze::schema();
-    let columns: Vec<ArrayRef> = columns
-        .fields()
-        .iter()
-        .map(|field| -> ArrayRef {
-            match field.name().as_str() {
-                "_partition" => Arc::new(Int32Array::from(vec![0])),
-                "_offset" => Arc::new(Int64Array::from(vec![offset])),
-                "_date" => Arc::new(Date32Array::from(vec![0])),
-                "_timestamp" | "_ingested_at" => {
-                    Arc::new(TimestampMicrosecondArray::from(vec![ms * 1_000]).with_timezone("UTC"))
-                }
-                "value" => Arc::new(BinaryArray::from_vec(vec![&good])),
-                "headers" => Arc::new(StringArray::from(vec![r#"[["sportlake.generation","4"]]"#])),
-                "error" => Arc::new(StringArray::from(vec!["unknown op"])),
-                _ => new_null_array(field.data_type(), 1),
-            }
-        })
-        .collect();
-    let batch = RecordBatch::try_new(bronze::schema(), columns).expect("a row");
-    let table = BronzeTable::open_or_create(lake, lease, "employees", clock()).await;
-    let mut table = table.expect("bronze");
-    table.append(vec![batch], &[]).await.expect("appended");
+    let headers = Some(r#"[["sportlake.generation","4"]]"#);
+    put(lake, lease, offset..offset + 1, ms, &envelope(id), headers).await;
 }
 
-/// As many messages that are nothing to any program.
-async fn put_dead(lake: &Lake, lease: &Lease, count: usize) {
+/// Dead letters of these offsets, in one commit.
+async fn put(
+    lake: &Lake,
+    lease: &Lease,
+    offsets: Range<i64>,
+    ms: i64,
+    value: &[u8],
+    headers: Option<&str>,
+) {
+    let count = offsets.clone().count();
     let columns = bronze::schema();
     let columns: Vec<ArrayRef> = columns
         .fields()
@@ -62,14 +49,15 @@ async fn put_dead(lake: &Lake, lease: &Lease, count: usize) {
         .map(|field| -> ArrayRef {
             match field.name().as_str() {
                 "_partition" => Arc::new(Int32Array::from(vec![0; count])),
-                "_offset" => Arc::new((0..).take(count).collect::<Int64Array>()),
+                "_offset" => Arc::new(Int64Array::from_iter_values(offsets.clone())),
                 "_date" => Arc::new(Date32Array::from(vec![0; count])),
                 "_timestamp" | "_ingested_at" => {
-                    let times = TimestampMicrosecondArray::from(vec![0; count]);
+                    let times = TimestampMicrosecondArray::from(vec![ms * 1_000; count]);
                     Arc::new(times.with_timezone("UTC"))
                 }
-                "value" => Arc::new(BinaryArray::from_vec(vec![b"no JSON"; count])),
-                "error" => Arc::new(StringArray::from(vec!["not JSON"; count])),
+                "value" => Arc::new(BinaryArray::from_vec(vec![value; count])),
+                "headers" => Arc::new(StringArray::from(vec![headers; count])),
+                "error" => Arc::new(StringArray::from(vec!["unknown op"; count])),
                 _ => new_null_array(field.data_type(), count),
             }
         })
@@ -95,7 +83,7 @@ async fn of_many_dead_letters_each_has_its_turn() {
     let place = TestLake::new();
     let lake = place.open().await;
     let lease = Lease::acquire(&lake, Role::Ingest).expect("free");
-    put_dead(&lake, &lease, 12_000).await;
+    put(&lake, &lease, 0..12_000, 0, b"no JSON", None).await;
     for _ in 0..2 {
         let upkeep = UpkeepConfig::default();
         let done = ingest::fulfil(&lake, &lease, &clock(), &upkeep, &all()).await;
@@ -115,6 +103,24 @@ async fn of_many_dead_letters_each_has_its_turn() {
     let second = stored.iter().filter(is_second).map(|row| row.offset);
     let second: std::collections::BTreeSet<i64> = second.collect();
     assert_eq!((stored.len(), second.len()), (32_000, 12_000));
+}
+
+/// More bytes than one replay has memory for: it takes a part.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_large_dead_letters_a_part_is_taken() {
+    let place = TestLake::new();
+    let lake = place.open().await;
+    let lease = Lease::acquire(&lake, Role::Ingest).expect("free");
+    put(&lake, &lease, 0..1_200, 0, &vec![b'x'; 80 << 10], None).await;
+    let mut taken = 0;
+    for _ in 0..2 {
+        let upkeep = UpkeepConfig::default();
+        let done = ingest::fulfil(&lake, &lease, &clock(), &upkeep, &all()).await;
+        let replayed = done.expect("replayed").details["replayed"][0].clone();
+        assert_eq!(replayed["more"], true, "{replayed}");
+        taken += replayed["messages"].as_u64().expect("a count");
+    }
+    assert!((1_200..2_400).contains(&taken), "{taken}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,8 @@ use datafusion::logical_expr::{
 
 use crate::dead_letters::ATTEMPT_HEADER;
 
-/// A sender may write any number into a header of that name; counting goes on from no more than this.
-const MOST_ATTEMPTS: i64 = 1_000_000;
+/// A sender may write any number into a header of that name. One beyond this is none: counting begins anew behind it.
+const MOST_ATTEMPTS: i64 = i64::MAX / 2;
 
 /// A function of bronze's `headers` that gives which attempt at its message a row is, from 1.
 pub(crate) fn attempt() -> ScalarUDF {
@@ -56,7 +56,8 @@ fn of(headers: &str) -> i64 {
     let pairs: Vec<(String, Option<String>)> = serde_json::from_str(headers).unwrap_or_default();
     let last = pairs.iter().rev().find(|(name, _)| name == ATTEMPT_HEADER);
     last.and_then(|(_, value)| value.as_ref()?.parse().ok())
-        .map_or(1, |attempt: i64| attempt.clamp(1, MOST_ATTEMPTS))
+        .filter(|attempt| (1..MOST_ATTEMPTS).contains(attempt))
+        .unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -75,7 +76,8 @@ mod tests {
             (r#"[["a","sportlake.attempt"]]"#, 1),
             (r#"[["sportlake.attempt",null]]"#, 1),
             (r#"[["sportlake.attempt","-7"]]"#, 1),
-            (r#"[["sportlake.attempt","99999999999"]]"#, MOST_ATTEMPTS),
+            (r#"[["sportlake.attempt","5000000"]]"#, 5_000_000),
+            (r#"[["sportlake.attempt","9223372036854775807"]]"#, 1),
             ("sportlake.attempt", 1),
         ] {
             assert_eq!(of(headers), attempt, "{headers}");
