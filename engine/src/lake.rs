@@ -84,9 +84,9 @@ impl Lake {
     }
 
     /// A lake in `folder` that begins as this one and leaves it as it is, to try something out.
-    pub(crate) fn over(&self, folder: &FilePath) -> Result<Self> {
+    pub(crate) fn over(&self, folder: &FilePath, until: &BTreeMap<String, u64>) -> Result<Self> {
         let root = folder.canonicalize().map_err(storage)?;
-        let store = OverlayStore::new(&root, self.store.clone(), &self.root)?;
+        let store = OverlayStore::new(&root, self.store.clone(), &self.root, until)?;
         Ok(Self {
             root,
             store: Arc::new(store),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
@@ -19,7 +19,11 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-/// A folder that stands for another one: what is not in it is read from the other, which never changes.
+/// The folder of a table's log.
+const LOG: &str = "_delta_log";
+
+/// A folder that stands for another one: what is not in it is read from the other, of which no more is seen than was
+/// there once.
 #[derive(Debug, Clone)]
 pub(crate) struct OverlayStore {
     above: Arc<LocalFileSystem>,
@@ -30,6 +34,8 @@ pub(crate) struct OverlayStore {
     original: Path,
     /// Deleted here; it may still be there below.
     gone: Arc<Mutex<BTreeSet<Path>>>,
+    /// Tables below that are seen, and until which version.
+    until: Arc<BTreeMap<Path, u64>>,
 }
 
 impl OverlayStore {
@@ -37,12 +43,19 @@ impl OverlayStore {
         folder: &FilePath,
         below: Arc<dyn ObjectStore>,
         original: &FilePath,
+        until: &BTreeMap<String, u64>,
     ) -> Result<Self> {
+        let original = Path::from_absolute_path(original)?;
+        let until = until.iter().map(|(table, version)| {
+            let folders = table.split('/').map(PathPart::from);
+            (original.parts().chain(folders).collect(), *version)
+        });
         Ok(Self {
             above: Arc::new(LocalFileSystem::new()),
             below,
             folder: Path::from_absolute_path(folder)?,
-            original: Path::from_absolute_path(original)?,
+            until: Arc::new(until.collect()),
+            original,
             gone: Arc::default(),
         })
     }
@@ -60,8 +73,29 @@ impl OverlayStore {
         metas
     }
 
+    /// Whether a file below is not seen here.
     fn is_gone(&self, location: &Path) -> bool {
-        self.gone.lock().contains(location)
+        self.gone.lock().contains(location) || self.is_later(&self.beneath(location))
+    }
+
+    /// Whether a file below is an entry of a log that is not seen, or says which is its last.
+    fn is_later(&self, beneath: &Path) -> bool {
+        let parts: Vec<PathPart<'_>> = beneath.parts().collect();
+        let [folders @ .., log, name] = parts.as_slice() else {
+            return false;
+        };
+        if log.as_ref() != LOG {
+            return false;
+        }
+        let version = name
+            .as_ref()
+            .get(..20)
+            .and_then(|digits| digits.parse().ok());
+        match (self.until.get(&folders.iter().cloned().collect()), version) {
+            (Some(until), Some(version)) => *until < version,
+            (Some(_), None) => name.as_ref() == "_last_checkpoint",
+            (None, _) => true,
+        }
     }
 
     async fn has(&self, location: &Path) -> Result<bool> {
@@ -225,7 +259,19 @@ mod tests {
             let written = below.put(&at(&lower, name), name.into()).await;
             written.expect("written");
         }
-        let store = OverlayStore::new(upper.path(), below.clone(), lower.path()).expect("a store");
+        let log = lower.path().join("t/_delta_log");
+        std::fs::create_dir_all(&log).expect("a log");
+        let entries = [1, 2, 3].map(|version| format!("{version:020}.json"));
+        for name in entries
+            .iter()
+            .map(String::as_str)
+            .chain(["_last_checkpoint"])
+        {
+            std::fs::write(log.join(name), name).expect("written");
+        }
+        let until = BTreeMap::from([("t".to_owned(), 2)]);
+        let store = OverlayStore::new(upper.path(), below.clone(), lower.path(), &until);
+        let store = store.expect("a store");
         let create = PutOptions::from(PutMode::Create);
         let put = |name: &str, text: &'static str| {
             let (store, path, create) = (&store, at(&upper, name), create.clone());
@@ -247,10 +293,28 @@ mod tests {
             Some("changed")
         );
         assert_eq!(text(&store, at(&upper, "b")).await, None);
+        let entries = entries.map(|name| at(&upper, &format!("_delta_log/{name}")));
+        let hidden = at(&upper, "_delta_log/_last_checkpoint");
+        for path in [&entries[2], &hidden] {
+            assert_eq!(text(&store, path.clone()).await, None, "{path}");
+        }
+        let next = store
+            .put_opts(&entries[2], "3".into(), create.clone())
+            .await;
+        next.expect("as if there were none");
         let lists = store.list(Some(&at(&upper, "")));
         let listed: Vec<ObjectMeta> = lists.try_collect().await.expect("listed");
-        let paths: Vec<&Path> = listed.iter().map(|meta| &meta.location).collect();
-        assert_eq!(paths, [&at(&upper, "a"), &at(&upper, "c")]);
+        let paths: Vec<Path> = listed.iter().map(|meta| meta.location.clone()).collect();
+        let [first, second, third] = entries;
+        let expected = [
+            first,
+            second,
+            third.clone(),
+            at(&upper, "a"),
+            at(&upper, "c"),
+        ];
+        assert_eq!(paths, expected);
+        assert_eq!(text(&store, third).await.as_deref(), Some("3"));
         for (name, expected) in [("a", Some("a")), ("b", Some("b")), ("c", None)] {
             let found = text(below.as_ref(), at(&lower, name)).await;
             assert_eq!(found.as_deref(), expected, "{name} below");

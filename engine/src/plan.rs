@@ -3,13 +3,16 @@
 mod changes;
 mod rows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 pub use self::changes::{ChangeKind, ColumnDifference, FileChange, PlannedTable};
 pub use self::rows::{RowDifference, SampleRow};
+use crate::bronze;
 use crate::clock::Clock;
+use crate::delta::newest_commit;
 use crate::epoch::{Freshness, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Lake;
@@ -127,6 +130,24 @@ fn needs_apply(
     reasons
 }
 
+/// The tables that an epoch has, and their versions; in a new lake those of bronze. Whoever serves the lake meanwhile goes
+/// on writing them.
+async fn seen(lake: &Lake, epoch: Option<&Manifest>) -> Result<BTreeMap<String, u64>> {
+    let mut seen = BTreeMap::new();
+    if let Some(epoch) = epoch {
+        let tables = epoch.tables.values();
+        seen.extend(tables.map(|state| (state.path.clone(), state.version)));
+        return Ok(seen);
+    }
+    for name in bronze::names(lake)? {
+        let path = Lake::table_path(&name);
+        if let Some(version) = newest_commit(lake, &path).await? {
+            seen.insert(path, version);
+        }
+    }
+    Ok(seen)
+}
+
 /// Makes the epoch after one in a scratch folder and compares its tables with those served.
 async fn compare(
     lake: &Lake,
@@ -140,7 +161,7 @@ async fn compare(
             .hint("The system's folder for temporary files must be there and have room.")
             .caused_by(error)
     })?;
-    let over = lake.over(scratch.path())?;
+    let over = lake.over(scratch.path(), &seen(lake, epoch.as_deref()).await?)?;
     let memory = config.refresh.memory_limit_bytes;
     let sessions = || Ok::<_, Error>(Sessions::new(config.source.zone()?, memory)?.reading(&over));
     let refresher = Refresher::rehearsing(

@@ -201,3 +201,26 @@ async fn a_plan_names_what_lies_downstream_and_what_would_be_held() {
     assert_eq!(plan.problems.len(), 1);
     assert!(plan.tables.is_empty());
 }
+
+/// What came since is no effect of an edit, and whoever goes on writing is in nobody's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_on_an_epoch_sees_nothing_that_came_later() {
+    let mut world = World::new().await;
+    let mut refresher = world.refresher().await;
+    world.events(&[(1, "c", ANNE), (2, "c", BOB)]).await;
+    refresher.turn().await.expect("a turn");
+    let first = refresher.newest.clone();
+    let carl = r#"{"id":3,"name":"Carl","age":50}"#;
+    for (lsn, row) in [(3, carl), (4, r#"{"id":1,"name":"Anna","age":31}"#)] {
+        world.events(&[(lsn, "u", row)]).await;
+        refresher.turn().await.expect("a turn");
+    }
+    drop(refresher);
+    let rule = "-- @expect young: age < 40 ON VIOLATION QUARANTINE\n";
+    let people = world.sql("silver/people.sql");
+    let text = std::fs::read_to_string(&people).expect("a file");
+    write(&people, &format!("{rule}{text}"));
+    let plan = world.plan_on(first).await;
+    let removed = "- id=2 name=Bob age=40";
+    assert_eq!(samples(planned(&plan, "silver.people")), [removed]);
+}
