@@ -65,7 +65,9 @@ async fn asked(
     request: &Request,
     patience: Duration,
 ) -> engine::Result<Asked> {
+    let mut leaving = Leaving(None);
     let tell = |state, waited: Duration| {
+        leaving.0 = Some(state);
         if waited >= SILENT {
             let seconds = waited.as_secs();
             output::progress(&match state {
@@ -75,8 +77,28 @@ async fn asked(
         }
     };
     let asked = ask(lake, request, &context.clock, patience, tell).await;
+    leaving.0 = None;
     output::end_progress();
     asked
+}
+
+/// Says what comes of a request whose command is interrupted.
+struct Leaving(Option<Waiting>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        match self.0 {
+            Some(Waiting::Queued) => {
+                output::note("the request is taken back, unless the role came to it just now");
+            }
+            Some(Waiting::Taken) => {
+                output::note(
+                    "the running role goes on with it; `sportlake status` shows the epochs",
+                );
+            }
+            None => {}
+        }
+    }
 }
 
 pub(crate) async fn refresher(

@@ -45,7 +45,7 @@ pub(crate) async fn quarantine(visit: Visit, body: Bytes) -> Response {
             tables: vec![table.to_string()],
             full: true,
         };
-        requested(&visit, &request).await
+        requested(&visit, request).await
     };
     answer(&visit, Box::pin(done).await, "quarantine")
 }
@@ -55,7 +55,7 @@ pub(crate) async fn letters(visit: Visit, body: Bytes) -> Response {
     let done = async {
         visit.form(&body)?;
         admitted(&visit).await?;
-        requested(&visit, &Request::ReplayDeadLetters { tables: Vec::new() }).await
+        requested(&visit, Request::ReplayDeadLetters { tables: Vec::new() }).await
     };
     answer(&visit, Box::pin(done).await, "letters")
 }
@@ -79,11 +79,17 @@ async fn admitted(visit: &Visit) -> Result<()> {
     }
 }
 
-/// Hands a request to its role, which alone writes.
-async fn requested(visit: &Visit, request: &Request) -> Result<()> {
-    let site = &visit.site;
-    let asked = ask(&site.lake, request, &site.clock, PATIENCE, |_, _| {}).await?;
-    match asked {
+/// Hands a request to its role, which alone writes. It stands when whoever asked leaves the page.
+async fn requested(visit: &Visit, request: Request) -> Result<()> {
+    let (site, role) = (visit.site.clone(), request.role());
+    let asked =
+        tokio::spawn(
+            async move { ask(&site.lake, &request, &site.clock, PATIENCE, |_, _| {}).await },
+        );
+    let asked = asked.await.map_err(|broken| {
+        Error::new(ErrorKind::Internal, "a request broke off").caused_by(broken)
+    })?;
+    match asked? {
         Asked::Answered(outcome) => {
             let user = visit.visitor.principal.name();
             tracing::info!(
@@ -95,10 +101,7 @@ async fn requested(visit: &Visit, request: &Request) -> Result<()> {
         }
         Asked::Free(_) => Err(Error::new(
             ErrorKind::Unavailable,
-            format!(
-                "nobody runs the {} role at this moment",
-                request.role().as_str()
-            ),
+            format!("nobody runs the {} role at this moment", role.as_str()),
         )
         .hint("Start `sportlake up` or that role, and repeat.")),
     }

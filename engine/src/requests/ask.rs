@@ -82,6 +82,16 @@ pub async fn ask(
     Err(Error::new(ErrorKind::Internal, "a wait came to its end"))
 }
 
+impl Drop for Question<'_> {
+    /// Whoever is interrupted takes the request back, unless the role is at it already.
+    fn drop(&mut self) {
+        if !self.lake.has_file(&self.file(TAKEN)) {
+            // It is gone where it was answered.
+            let _ = std::fs::remove_file(self.lake.root().join(self.file(REQUEST)));
+        }
+    }
+}
+
 /// A request on its way.
 struct Question<'a> {
     lake: &'a Lake,

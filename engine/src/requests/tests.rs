@@ -220,3 +220,26 @@ async fn no_more_than_so_many_wait() {
     let refused = refused.expect_err("too many");
     assert_eq!(refused.kind(), ErrorKind::ResourceExhausted);
 }
+
+#[tokio::test]
+async fn a_command_that_is_interrupted_takes_its_request_back_unless_it_is_taken() {
+    let world = World::new().await;
+    let _running = Lease::acquire(&world.lake, Role::Refresh).expect("free");
+    for is_taken in [false, true] {
+        let request = refresh();
+        let asking = ask(&world.lake, &request, &world.clock, PATIENCE, |_, _| {});
+        let asked = async {
+            while world.names().await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            if is_taken {
+                world.take(&mut world.requests()).await;
+            }
+        };
+        tokio::select! {
+            _ = asking => panic!("nobody answers"),
+            () = asked => {}
+        }
+        assert_eq!(world.names().await.is_empty(), !is_taken);
+    }
+}
