@@ -1,3 +1,4 @@
+use std::io;
 use std::process::ExitCode;
 
 use crate::output;
@@ -36,6 +37,9 @@ fn render(error: &anyhow::Error) -> String {
 }
 
 fn hint<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    if unwritten(error).is_some_and(is_full) {
+        return Some("Make room where the output goes.");
+    }
     if let Some(error) = error.downcast_ref::<engine::Error>() {
         return error.hint_text();
     }
@@ -53,6 +57,9 @@ fn code(error: &anyhow::Error) -> u8 {
 }
 
 fn kind_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(kind) = unwritten(error) {
+        return Some(if is_full(kind) { 7 } else { 6 });
+    }
     if let Some(error) = error.downcast_ref::<engine::Error>() {
         return Some(engine_code(error.kind()));
     }
@@ -108,11 +115,24 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// `sportlake query ... | head` is no failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    let mut kinds = error.chain().filter_map(unwritten);
+    kinds.any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
+
+/// Why standard output cannot be written, where that is the error.
+fn unwritten(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let io = error.downcast_ref::<io::Error>()?;
+    let is_output = io
+        .get_ref()
+        .is_some_and(|inner| inner.is::<output::Unwritten>());
+    is_output.then(|| io.kind())
+}
+
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 #[cfg(test)]

@@ -36,20 +36,51 @@ pub(crate) enum Document {
     Json,
 }
 
+/// Standard output. What is wrong with it is told from what is wrong with anything else.
+struct Stdout(io::StdoutLock<'static>);
+
+/// Standard output that cannot be written, within an `io::Error` of the same kind.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written: {0}")]
+pub(crate) struct Unwritten(io::Error);
+
+impl Stdout {
+    fn lock() -> Self {
+        Self(io::stdout().lock())
+    }
+}
+
+fn unwritten(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => error,
+        kind => io::Error::new(kind, Unwritten(error)),
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(unwritten)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(unwritten)
+    }
+}
+
 /// Standard output, buffered. A closed pipe is an error that ends the command without a word.
-fn stdout() -> BufWriter<io::StdoutLock<'static>> {
-    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+fn stdout() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(64 << 10, Stdout::lock())
 }
 
 pub(crate) fn line(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Stdout::lock();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
 /// What is no text, such as a part of a file.
 pub(crate) fn bytes(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Stdout::lock();
     out.write_all(bytes)?;
     out.flush()
 }
@@ -61,7 +92,7 @@ pub(crate) fn is_terminal() -> bool {
 
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = stdout();
-    serde_json::to_writer_pretty(&mut out, value)?;
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(out.flush()?)
 }
@@ -85,7 +116,7 @@ pub(crate) fn table(columns: &[&str], rows: &[Vec<String>], format: Format) -> a
                     names.zip(row.iter().cloned().map(Into::into)).collect()
                 })
                 .collect();
-            serde_json::to_writer_pretty(&mut out, &rows)?;
+            serde_json::to_writer_pretty(&mut out, &rows).map_err(io::Error::from)?;
             writeln!(out)?;
         }
         Format::Csv => {

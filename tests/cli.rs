@@ -256,3 +256,32 @@ fn commute_leaves_a_database_and_in_a_dry_run_the_topics_alone() {
         "Check source.postgres",
     );
 }
+
+#[test]
+fn output_that_nobody_can_take_is_told_and_output_that_nobody_wants_is_not() {
+    let project = Project::new();
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command = project.command(&["completions", "bash"]);
+    let output = command.stdout(full.expect("a full disk")).output();
+    let output = output.expect("the program runs");
+    refused(&output, 7, "standard output cannot be written", "Make room");
+
+    // More than is written at once, too.
+    let unknown = |file| {
+        let fields: Vec<String> = (0..60)
+            .map(|n| format!("after ->> 'field_{n}_of_nobody' AS c{file}_{n}"))
+            .collect();
+        format!("SELECT {} FROM bronze.employees", fields.join(", "))
+    };
+    for file in 0..20 {
+        project.write(&format!("sql/gold/wide_{file}.sql"), &unknown(file));
+    }
+    for arguments in [&["completions", "bash"][..], &["check", "--output", "json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = project.command(arguments);
+        let output = command.stdout(writer).output().expect("the program runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "");
+    }
+}
