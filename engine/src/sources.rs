@@ -29,8 +29,11 @@ use crate::session::{Sessions, SourceConfig};
 /// Newest events looked at of each table.
 const EVENTS: usize = 100;
 
-/// Data files in which they are looked for.
-const FILES: usize = 4;
+/// Rows in which they are looked for: some are deletes or no envelopes.
+const ROWS: u64 = 1_000;
+
+/// Data files that these may be in.
+const FILES: usize = 256;
 
 /// Memory for finding them.
 const MEMORY: usize = 256 << 20;
@@ -95,6 +98,12 @@ fn newest(mut files: Vec<DataFile>) -> Vec<DataFile> {
     };
     files.sort_by_cached_key(|file| std::cmp::Reverse(ingested(file)));
     files.truncate(FILES);
+    let mut rows = 0;
+    files.retain(|file| {
+        let is_needed = rows < ROWS;
+        rows += file.rows.unwrap_or(ROWS);
+        is_needed
+    });
     files
 }
 

@@ -127,3 +127,25 @@ fn a_messages_own_schema_is_believed() {
     );
     assert_eq!(rate("decimal(12, 3)"), "decimal(12, 2)");
 }
+
+#[test]
+fn as_many_files_are_read_as_hold_the_newest_events() {
+    let file = |second: u64, rows: u64| DataFile {
+        path: format!("{second}.parquet"),
+        bytes: 1,
+        rows: Some(rows),
+        partition_values: Default::default(),
+        stats: Some(format!(
+            r#"{{"maxValues":{{"_ingested_at":"2026-01-01T00:{:02}:{:02}Z"}}}}"#,
+            second / 60,
+            second % 60
+        )),
+    };
+    let paths = |rows| -> Vec<String> {
+        let files = newest((0..500).map(|second| file(second, rows)).collect());
+        files.into_iter().map(|file| file.path).collect()
+    };
+    assert_eq!(paths(600), ["499.parquet", "498.parquet"]);
+    let small = paths(1);
+    assert_eq!((small.len(), small[0].as_str()), (FILES, "499.parquet"));
+}

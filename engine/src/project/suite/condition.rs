@@ -354,15 +354,17 @@ fn literal(value: Option<&Value>) -> Result<String, String> {
 
 fn set(kwargs: &Kwargs) -> Result<String, String> {
     let values = kwargs.get("value_set").and_then(Value::as_array);
-    let values: Vec<String> = match values {
-        Some(values) if !values.is_empty() => values
-            .iter()
-            .filter(|value| !value.is_null())
-            .map(|value| literal(Some(value)))
-            .collect::<Result<_, _>>()?,
-        _ => return Err("its value_set is empty".to_owned()),
-    };
-    Ok(format!("({})", values.join(", ")))
+    let values = values
+        .into_iter()
+        .flatten()
+        .filter(|value| !value.is_null());
+    let values: Vec<String> = values
+        .map(|value| literal(Some(value)))
+        .collect::<Result<_, _>>()?;
+    match values.is_empty() {
+        true => Err("its value_set is empty".to_owned()),
+        false => Ok(format!("({})", values.join(", "))),
+    }
 }
 
 /// How many values a set holds: those written twice once.

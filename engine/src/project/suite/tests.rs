@@ -48,6 +48,7 @@ const ACTIVITIES: &str = r#"{
     {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "employee_id"}, "meta": {}, "id": "e"},
     {"type": "expect_column_mean_to_be_between", "kwargs": {"column": "duree_s", "min_value": 60, "max_value": 36000}, "meta": {}, "id": "f"},
     {"type": "expect_column_distinct_values_to_equal_set", "kwargs": {"column": "Order", "value_set": [1, 2, 2]}, "meta": {}, "id": "g"},
+    {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "type_activite", "value_set": [null]}, "meta": {}, "id": "i"},
     {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": "SELECT 1"}, "meta": {}, "id": "h"}
   ]
 }"#;
@@ -82,6 +83,7 @@ fn a_suite_of_the_new_form() {
 -- @expect employee_id_not_be_null: employee_id IS NOT NULL ON VIOLATION FAIL
 -- @expect duree_s_mean_to_be_between: (avg(duree_s) >= 60 AND avg(duree_s) <= 36000) ON VIOLATION FAIL
 -- @expect order_distinct_values_to_equal_set: count(DISTINCT "Order") FILTER (WHERE "Order" IN (1, 2, 2)) = 2 AND count(DISTINCT "Order") = 2 ON VIOLATION FAIL
+left out: expect_column_values_to_be_in_set(type_activite): its value_set is empty
 left out: unexpected_rows_expectation: no @expect rule says the same; write it as a SQL condition by hand
 "##);
 }
