@@ -37,8 +37,12 @@
   async function refresh() {
     waiting = null;
     last = Date.now();
-    // What is slow to answer is asked once at a time.
-    if (document.hidden || isAsking) return;
+    if (document.hidden) return;
+    // What is slow to answer is asked once at a time, and again after what came meanwhile.
+    if (isAsking) {
+      soon();
+      return;
+    }
     isAsking = true;
     let page = null;
     try {
