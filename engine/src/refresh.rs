@@ -46,7 +46,7 @@ use tracing::{Instrument, Span, debug, error, info};
 
 use self::bronze_watch::BronzeWatch;
 use self::brought_back::is_of_other_bronze;
-pub(crate) use self::fold::{fold_statement, kept_places};
+pub(crate) use self::fold::{fold_statement, taken};
 use self::give_up::ends_the_turn;
 use self::in_force::{Edit, InForce};
 pub(crate) use self::in_force::{differing, stored_project, stored_texts};

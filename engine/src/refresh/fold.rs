@@ -29,7 +29,7 @@ use tracing::info;
 
 use self::columns::FoldColumns;
 use self::events::{Events, Folding};
-pub(crate) use self::kept::kept_places;
+pub(crate) use self::kept::taken;
 use self::keys::Place;
 use self::spill::Buckets;
 use self::statement::FoldStatements;

@@ -85,9 +85,9 @@ pub async fn ask(
 impl Drop for Question<'_> {
     /// Whoever is interrupted takes the request back, unless the role is at it already.
     fn drop(&mut self) {
-        if !self.lake.has_file(&self.file(TAKEN)) {
+        if !self.is_another && !self.lake.has_file(&self.file(TAKEN)) {
             // It is gone where it was answered.
-            let _ = std::fs::remove_file(self.lake.root().join(self.file(REQUEST)));
+            let _ = disk::remove_file(&self.lake.root().join(self.file(REQUEST)));
         }
     }
 }
@@ -97,6 +97,8 @@ struct Question<'a> {
     lake: &'a Lake,
     request: &'a Request,
     id: String,
+    /// Whether somebody else's has this name.
+    is_another: bool,
 }
 
 impl<'a> Question<'a> {
@@ -138,10 +140,18 @@ impl<'a> Question<'a> {
                 expires_at,
                 request: request_json.clone(),
             };
-            let name = format!("{id}{REQUEST}");
-            if lake.create(&path(role, &name), json(&asking)?).await? {
-                return Ok(Self { lake, request, id });
+            // Before it is there: whoever is interrupted meanwhile takes it back too.
+            let mut asked = Self {
+                lake,
+                request,
+                id,
+                is_another: false,
+            };
+            let text = json(&asking)?;
+            if lake.create(&asked.file(REQUEST), text).await? {
+                return Ok(asked);
             }
+            asked.is_another = true;
         }
         Err(Error::new(ErrorKind::Internal, "no name was free"))
     }

@@ -229,7 +229,12 @@ async fn a_command_that_is_interrupted_takes_its_request_back_unless_it_is_taken
         let request = refresh();
         let asking = ask(&world.lake, &request, &world.clock, PATIENCE, |_, _| {});
         let asked = async {
-            while world.names().await.is_empty() {
+            while !world
+                .names()
+                .await
+                .iter()
+                .any(|name| name.ends_with(REQUEST))
+            {
                 tokio::task::yield_now().await;
             }
             if is_taken {

@@ -19,7 +19,7 @@ use super::{Asked, among};
 use crate::error::Result;
 use crate::hidden::{DELETED, HIDDEN, KEPT, OFFSET, PARTITION, RULE, TIMESTAMP};
 use crate::reader::stored_table;
-use crate::refresh::kept_places;
+use crate::refresh::taken;
 
 impl Asked<'_> {
     /// The messages that the rows with these keys of a `@cdc` table stand on: the key, `topic`, `partition`, `offset`,
@@ -163,10 +163,11 @@ fn given(rows: &RecordBatch) -> Result<Option<Given>> {
         .map(|kept| kept.as_string::<i32>());
     let (mut of_row, mut fields, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for (row, kept) in (0u64..).zip(kept.into_iter().flatten()) {
-        for (place, given) in kept.map(kept_places).transpose()?.unwrap_or_default() {
+        for taken in kept.map(taken).transpose()?.unwrap_or_default() {
+            let given: Vec<String> = taken.fields.into_iter().collect();
             of_row.push(row);
             fields.push(given.join(", "));
-            parts.push(place);
+            parts.push(taken.place);
         }
     }
     if parts.is_empty() {

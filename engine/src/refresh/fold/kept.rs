@@ -19,10 +19,12 @@ pub(super) struct Kept {
     open: BTreeSet<String>,
 }
 
+/// What an event gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Taken {
-    place: Vec<Option<i64>>,
-    fields: BTreeSet<String>,
+pub(crate) struct Taken {
+    /// The event's place in the order of its key: the sequence, offset, partition.
+    pub(crate) place: Vec<Option<i64>>,
+    pub(crate) fields: BTreeSet<String>,
 }
 
 /// An event of a key, as far as its fields matter.
@@ -92,16 +94,12 @@ impl Kept {
     }
 }
 
-/// The places of the events that give a row what its own left out, as they are written beside it, and the fields of
-/// each.
+/// The events that give a row what its own left out, as they are written beside it.
 ///
 /// # Errors
 /// `Corrupt` for what no fold wrote.
-pub(crate) fn kept_places(json: &str) -> Result<Vec<(Vec<Option<i64>>, Vec<String>)>> {
-    let taken = Kept::parse(json)?.from.into_iter();
-    Ok(taken
-        .map(|taken| (taken.place, taken.fields.into_iter().collect()))
-        .collect())
+pub(crate) fn taken(json: &str) -> Result<Vec<Taken>> {
+    Ok(Kept::parse(json)?.from)
 }
 
 /// The last word among the events of a key, and where what it does not tell is taken from.
