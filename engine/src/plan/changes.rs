@@ -1,9 +1,11 @@
+use std::collections::BTreeSet;
+
 use arrow::datatypes::Schema;
 use serde::Serialize;
 use sql_files::TableName;
 
 use super::rows::RowDifference;
-use crate::project::{CheckedProject, SqlFile};
+use crate::project::{CheckedProject, OnViolation, SqlFile};
 use crate::refresh::{Rebuild, affected, differing};
 
 /// What happens to a table.
@@ -98,7 +100,7 @@ pub(super) fn files(before: Option<&CheckedProject>, after: &CheckedProject) -> 
 
 /// The tables touched, each behind what it reads, retired ones last.
 pub(super) fn tables(before: Option<&CheckedProject>, after: &CheckedProject) -> Vec<PlannedTable> {
-    let affected = affected(before, after);
+    let mut touched = affected(before, after);
     let last = |name: &TableName| before.and_then(|before| before.project.file(name));
     let mut planned = Vec::new();
     for name in &after.order {
@@ -111,9 +113,16 @@ pub(super) fn tables(before: Option<&CheckedProject>, after: &CheckedProject) ->
         };
         let change = change.or_else(|| {
             let inputs = &after.tables.get(name)?.inputs;
-            let input = inputs.iter().find(|input| affected.contains(*input))?;
+            let input = inputs.iter().find(|input| touched.contains(*input))?;
             Some((ChangeKind::Downstream, format!("reads {input}")))
         });
+        let kind = change.as_ref().map(|(kind, _)| *kind);
+        let is_judged_anew = || last(name).is_some_and(|last| keeps_others(last, file));
+        if kind == Some(ChangeKind::Downstream)
+            || (kind == Some(ChangeKind::Policy) && is_judged_anew())
+        {
+            touched.extend([name.clone(), name.quarantine()]);
+        }
         if let Some((kind, because)) = change {
             let schema = |project: &CheckedProject| {
                 project.tables.get(name).map(|table| table.schema.clone())
@@ -184,6 +193,20 @@ fn changed(last: &SqlFile, file: &SqlFile) -> Option<(ChangeKind, String)> {
         let because = format!("{}: description", file.path);
         (ChangeKind::Description, because)
     })
+}
+
+/// Whether the rules keep other rows out, or other versions from being taken.
+fn keeps_others(last: &SqlFile, file: &SqlFile) -> bool {
+    let strict = |file: &SqlFile| -> BTreeSet<String> {
+        let expects = file.directives.expects.iter();
+        let strict = expects.filter(|expect| {
+            expect.on_violation != OnViolation::Warn || expect.fail_over_percent.is_some()
+        });
+        strict
+            .map(|expect| format!("{} {}: {}", expect.name, expect.rule, expect.action()))
+            .collect()
+    };
+    strict(last) != strict(file)
 }
 
 /// The rules that are on one side only or differ.

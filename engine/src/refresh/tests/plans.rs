@@ -223,4 +223,19 @@ async fn a_plan_on_an_epoch_sees_nothing_that_came_later() {
     let plan = world.plan_on(first).await;
     let removed = "- id=2 name=Bob age=40";
     assert_eq!(samples(planned(&plan, "silver.people")), [removed]);
+    let totals = planned(&plan, "gold.totals");
+    assert_eq!(
+        (totals.kind, totals.because.as_str()),
+        (ChangeKind::Downstream, "reads silver.people")
+    );
+    let rows = samples(totals);
+    assert!(rows.iter().any(|row| row.contains("people=1")), "{rows:?}");
+    planned(&plan, "gold.below");
+
+    write(
+        &people,
+        &format!("{}{text}", rule.replace("QUARANTINE", "WARN")),
+    );
+    let plan = world.plan().await;
+    assert_eq!(plan.tables.len(), 1, "a warning changes no rows: {plan:?}");
 }
